@@ -1,0 +1,1 @@
+//! May this peer, sender, recipient, message come in?

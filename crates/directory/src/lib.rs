@@ -1,0 +1,1 @@
+//! Domains, accounts, aliases, credentials, keys: what changes at run time.

@@ -1,0 +1,1 @@
+//! The one async loop for any machine on any stream.

@@ -1,0 +1,1 @@
+//! Does this account behave like itself?

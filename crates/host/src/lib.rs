@@ -1,0 +1,1 @@
+//! The real world: sockets, rustls, files, OS clock.

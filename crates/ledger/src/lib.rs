@@ -1,0 +1,1 @@
+//! Facts, append-only, bounded: attempts, replies, logins, counters.

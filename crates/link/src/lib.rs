@@ -1,0 +1,1 @@
+//! The hosts' own talk: signed, idempotent facts.

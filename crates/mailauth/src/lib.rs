@@ -1,0 +1,1 @@
+//! SPF, DKIM, DMARC, ARC, MTA-STS, DANE, TLS-RPT results as values.

@@ -1,0 +1,1 @@
+//! Folders, UID, UIDVALIDITY, MODSEQ, flags, quota, change feed, search.

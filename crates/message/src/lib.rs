@@ -1,0 +1,1 @@
+//! Reading mail without ever failing, header edits, DSN, ARF, Authentication-Results.

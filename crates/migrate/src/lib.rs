@@ -1,0 +1,1 @@
+//! Plan, copy, follow, switch, verify.

@@ -1,0 +1,1 @@
+//! The mail host: receive, keep, serve, send.

@@ -1,0 +1,1 @@
+//! The monitor: looks at the mail host from outside.

@@ -1,0 +1,1 @@
+//! The relay: another egress on another host.

@@ -1,0 +1,1 @@
+//! The status site: stands when everything else is down.

@@ -1,0 +1,1 @@
+//! Which egress, when, and what did that reply teach us?

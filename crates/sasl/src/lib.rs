@@ -1,0 +1,1 @@
+//! SASL mechanisms as machines, and password hashes old and new.

@@ -1,0 +1,1 @@
+//! Sieve and ManageSieve: grammar, evaluation, server machine.

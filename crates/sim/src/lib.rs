@@ -1,0 +1,1 @@
+//! A seeded city of peers with manners, in virtual time.

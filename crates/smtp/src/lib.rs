@@ -1,0 +1,1 @@
+//! SMTP: grammar, server machine, client machine.

@@ -1,0 +1,1 @@
+//! Accepted mail for elsewhere until each recipient has an end.

@@ -1,0 +1,1 @@
+//! Bodies in segments, rows in SQL, one Batch, group commit.

@@ -1,0 +1,1 @@
+//! Which observations make an incident, and the words a client reads.
