@@ -78,6 +78,11 @@ id!(/** One conversation with a peer. */ SessionId, "s=");
 id!(/** One accepted message, whatever its copies. */ MessageId, "m=");
 id!(/** One try to hand a message on. */ AttemptId, "a=");
 
+/// An account of this host: what a login opens and a mailbox belongs to. The directory gives
+/// the numbers; they are never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub i64);
+
 #[cfg(test)]
 mod tests {
     use super::*;

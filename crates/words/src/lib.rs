@@ -12,6 +12,6 @@ pub mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use envelope::{Body, Envelope, Notify, Recipient, Ret};
-pub use id::{AttemptId, MessageId, SessionId};
+pub use id::{AccountId, AttemptId, MessageId, SessionId};
 pub use reply::{Enhanced, Reply};
 pub use verdict::{Reason, Reasons, Verdict};
