@@ -1,1 +1,42 @@
-//! Bodies in segments, rows in SQL, one Batch, group commit.
+//! Bodies in segments, rows in SQL, one [`Batch`], group commit.
+//!
+//! What it is: the place where a `250` becomes true. Bodies are written as [`Draft`]s, sealed,
+//! and named by the rows of one [`Batch`]; [`Store::commit`] resolves when all of it survives
+//! a power cut. One committer thread makes whatever waits durable together.
+//! What it is not: it knows no folder, queue or account; the keepers above bring their
+//! [`Schema`]s and write through the batch.
+//! Begin with [`Store`].
+
+mod batch;
+mod body;
+mod committer;
+mod draft;
+mod error;
+mod schema;
+mod segment;
+mod settings;
+mod store;
+
+pub use batch::{After, Batch};
+pub use body::Body;
+pub use draft::{Draft, Sealed};
+pub use error::{Intake, StoreError};
+pub use rusqlite;
+pub use schema::Schema;
+pub use settings::Settings;
+pub use store::Store;
+
+/// Names a body for good; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BodyId(pub i64);
+
+impl rusqlite::ToSql for BodyId {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+impl rusqlite::types::FromSql for BodyId {
+    fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<BodyId> {
+        i64::column_result(value).map(BodyId)
+    }
+}
