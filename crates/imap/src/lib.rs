@@ -1,1 +1,17 @@
-//! IMAP: grammar, server machine.
+//! IMAP: grammar and server machine, for IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051).
+//!
+//! What it is: a machine ([`server::Server`]) that reads commands, keeps each session's view of
+//! the selected folder, and asks a desk ([`ask::Ask`]) for everything it cannot know; pure
+//! functions for SEARCH, SORT and THREAD ([`search`]).
+//! What it is not: a keeper. It stores nothing, opens nothing and knows no account.
+//! Begin with [`ask`].
+
+pub mod ask;
+pub mod command;
+pub mod flags;
+pub mod set;
+pub mod wire;
+
+pub use ask::{Answer, Ask, Code, Notice, Refusal};
+pub use flags::{FlagNames, Flags, Keywords};
+pub use set::{SeqSet, UidSet};
