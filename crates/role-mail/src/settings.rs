@@ -1,0 +1,142 @@
+//! What an operator sets for the mail host, with the defaults. Everything here can change while
+//! the host runs; sessions take the settings that stand when they begin.
+
+use std::net::IpAddr;
+
+use stdx::{Bytes, Secret, Span};
+
+#[derive(Clone)]
+pub struct Settings {
+    /// Our name in greetings, `Received` fields and message ids: `mx.example.org`.
+    pub host_name: String,
+    /// Largest message, RFC 1870 SIZE.
+    pub message_size_max: Bytes,
+    /// Recipients in one transaction (RFC 5321 §4.5.3.1.8 wants at least 100).
+    pub recipients_max: usize,
+    /// Open sessions from one address (or IPv6 /64), per port.
+    pub sessions_per_address_max: usize,
+    /// Open sessions in all.
+    pub sessions_max: usize,
+    /// `Received` fields after which a message goes round in circles (RFC 5321 §6.3).
+    pub hops_max: usize,
+    /// Ways out, the preferred first. Never empty.
+    pub egresses: Vec<Egress>,
+    /// Connections at the same time to one destination.
+    pub sessions_per_destination_max: usize,
+    /// Port of remote mail hosts: 25, unless the world outside is another one.
+    pub remote_port: u16,
+    /// How long a message is tried before it comes back (RFC 5321 §4.5.4.1: at least 4–5 days).
+    pub give_up_after: Span,
+    /// When the sender first hears that a message is late.
+    pub delay_notice_after: Span,
+    /// Whether DNS answers marked authentic are believed (a validating resolver on this machine).
+    pub dnssec: bool,
+    /// What old mail programs are allowed to do wrong; all off by default.
+    pub tolerance: Tolerance,
+    /// Networks whose clients may log in without TLS and relay without logging in.
+    pub trusted_networks: Vec<(IpAddr, u8)>,
+    /// How long a walk can be explained: age of the ledger's facts.
+    pub ledger_keeps: Span,
+    /// Rows the ledger keeps at most.
+    pub ledger_rows_max: u64,
+}
+
+/// A way out of this host.
+#[derive(Clone)]
+pub struct Egress {
+    /// `A`, `relay-london`: what reasons and panels call it.
+    pub name: String,
+    /// Source address; `None` leaves it to the system.
+    pub source: Option<IpAddr>,
+    /// The name said in EHLO; it should resolve to the source address and back.
+    pub helo: String,
+    /// `None` goes straight to the MX; otherwise through this relay.
+    pub relay: Option<Relay>,
+}
+
+#[derive(Clone)]
+pub struct Relay {
+    pub host: String,
+    pub port: u16,
+    pub tls: RelayTls,
+    /// User and password for AUTH.
+    pub login: Option<(String, Secret<String>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayTls {
+    /// TLS from the first byte (port 465).
+    Implicit,
+    /// STARTTLS, and nothing without it.
+    StartTls,
+    /// Plain text, for a relay on a trusted wire.
+    None,
+}
+
+/// One switch for each way in which an old program may be set up wrongly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// `bob` logs in where one domain only has a `bob`.
+    pub login_without_domain: bool,
+    /// `Bob@Example.ORG` is `bob@example.org`.
+    pub login_in_capitals: bool,
+    /// Plain passwords without TLS from the trusted networks.
+    pub plain_on_trusted_network: bool,
+}
+
+impl Settings {
+    pub fn new(host_name: &str) -> Settings {
+        Settings {
+            host_name: host_name.to_owned(),
+            message_size_max: Bytes::mib(50),
+            recipients_max: 1000,
+            sessions_per_address_max: 100,
+            sessions_max: 10_000,
+            hops_max: 50,
+            egresses: vec![Egress { name: "A".into(), source: None, helo: host_name.to_owned(), relay: None }],
+            sessions_per_destination_max: 20,
+            remote_port: 25,
+            give_up_after: Span::days(5),
+            delay_notice_after: Span::hours(4),
+            dnssec: false,
+            tolerance: Tolerance::default(),
+            trusted_networks: Vec::new(),
+            ledger_keeps: Span::days(30),
+            ledger_rows_max: 20_000_000,
+        }
+    }
+
+    /// Whether an address lies in a trusted network.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted_networks.iter().any(|(net, bits)| contains(*net, *bits, ip))
+    }
+}
+
+/// Whether `net/bits` holds `ip`.
+pub fn contains(net: IpAddr, bits: u8, ip: IpAddr) -> bool {
+    match (net, ip.to_canonical()) {
+        (IpAddr::V4(net), IpAddr::V4(ip)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
+            u32::from(net) & mask == u32::from(ip) & mask
+        }
+        (IpAddr::V6(net), IpAddr::V6(ip)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+            u128::from(net) & mask == u128::from(ip) & mask
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_own_addresses_only() {
+        let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
+        assert!(contains(ip("10.1.0.0"), 16, ip("10.1.255.9")) && !contains(ip("10.1.0.0"), 16, ip("10.2.0.1")));
+        assert!(contains(ip("0.0.0.0"), 0, ip("8.8.8.8")) && !contains(ip("0.0.0.0"), 0, ip("::1")));
+        assert!(contains(ip("127.0.0.1"), 32, ip("::ffff:127.0.0.1")));
+        assert!(contains(ip("2001:db8::"), 32, ip("2001:db8:1::5")) && !contains(ip("2001:db8::"), 64, ip("2001:db8:1::5")));
+    }
+}

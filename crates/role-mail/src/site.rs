@@ -1,0 +1,64 @@
+//! What every session and every task of this mail host shares.
+
+use std::sync::{Arc, RwLock};
+
+use store::Store;
+use words::{AttemptId, MessageId, SessionId};
+use world::World;
+
+use crate::Settings;
+
+/// Cheap to clone; handed to each desk.
+#[derive(Clone)]
+pub struct Site(Arc<Shared>);
+
+struct Shared {
+    world: World,
+    store: Store,
+    settings: RwLock<Arc<Settings>>,
+}
+
+impl Site {
+    pub fn new(world: World, store: Store, settings: Settings) -> Site {
+        Site(Arc::new(Shared { world, store, settings: RwLock::new(Arc::new(settings)) }))
+    }
+    pub fn world(&self) -> &World {
+        &self.0.world
+    }
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+    pub fn now(&self) -> stdx::Now {
+        self.0.world.now()
+    }
+    /// The settings that stand now; a session keeps what it got.
+    pub fn settings(&self) -> Arc<Settings> {
+        match self.0.settings.read() {
+            Ok(held) => held.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+    /// New settings for everything that begins from now on.
+    pub fn reload(&self, settings: Settings) {
+        let fresh = Arc::new(settings);
+        match self.0.settings.write() {
+            Ok(mut held) => *held = fresh,
+            Err(poisoned) => *poisoned.into_inner() = fresh,
+        }
+    }
+    // Ids begin with the time, so that neighbours in time are neighbours in every index, and
+    // end at random, so that none is given twice (also not by two hosts).
+    fn id(&self) -> u64 {
+        let secs = self.now().secs() & 0xFFFF_FFFF;
+        (secs << 28) | (self.0.world.random.next_u64() & 0x0FFF_FFFF)
+    }
+    pub fn session_id(&self) -> SessionId {
+        SessionId(self.id())
+    }
+    pub fn message_id(&self) -> MessageId {
+        MessageId(self.id())
+    }
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId(self.id())
+    }
+}
