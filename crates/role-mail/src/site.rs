@@ -1,5 +1,6 @@
 //! What every session and every task of this mail host shares.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use store::Store;
@@ -16,11 +17,13 @@ struct Shared {
     world: World,
     store: Store,
     settings: RwLock<Arc<Settings>>,
+    serial: AtomicU64,
 }
 
 impl Site {
     pub fn new(world: World, store: Store, settings: Settings) -> Site {
-        Site(Arc::new(Shared { world, store, settings: RwLock::new(Arc::new(settings)) }))
+        let serial = AtomicU64::new(world.random.next_u64());
+        Site(Arc::new(Shared { world, store, settings: RwLock::new(Arc::new(settings)), serial }))
     }
     pub fn world(&self) -> &World {
         &self.0.world
@@ -46,11 +49,12 @@ impl Site {
             Err(poisoned) => *poisoned.into_inner() = fresh,
         }
     }
-    // Ids begin with the time, so that neighbours in time are neighbours in every index, and
-    // end at random, so that none is given twice (also not by two hosts).
+    // Ids begin with the second, so that neighbours in time are neighbours in every index, and end
+    // with a serial number that starts anywhere: unique within a run, and over restarts and hosts
+    // unless two of them meet within one second at the same place of 2^28.
     fn id(&self) -> u64 {
-        let secs = self.now().secs() & 0xFFFF_FFFF;
-        (secs << 28) | (self.0.world.random.next_u64() & 0x0FFF_FFFF)
+        let secs = self.now().secs() & 0x7_FFFF_FFFF;
+        (secs << 28) | (self.0.serial.fetch_add(1, Ordering::Relaxed) & 0x0FFF_FFFF)
     }
     pub fn session_id(&self) -> SessionId {
         SessionId(self.id())
