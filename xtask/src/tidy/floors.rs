@@ -8,8 +8,8 @@ use super::Fault;
 const FLOORS: &[(u32, &[&str])] = &[
     (0, &["stdx"]),
     (5, &["world", "words", "talk"]),
-    (20, &["message"]),
-    (21, &["smtp", "imap", "pop3", "sasl", "sieve", "mailauth", "link"]),
+    (20, &["message", "sasl"]),
+    (21, &["smtp", "imap", "pop3", "sieve", "mailauth", "link"]),
     (30, &["accept", "route", "guard", "watch"]),
     (40, &["store"]),
     (41, &["mailbox", "directory", "spool", "ledger"]),
