@@ -1,0 +1,354 @@
+//! TLS on either side of a session: handshake, facts, and whom we trust.
+//!
+//! What it is: [`Tls`] in a session's wires says which side we are; a server's certificate comes
+//! from a [`TlsServer`] for each connection (so that new certificates need no restart); a client
+//! says what it wants to be sure of with [`Trust`]. What it is not: files, or policy about when
+//! TLS is needed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ring::digest;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring as provider};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{Acceptor, ParsedCertificate};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use stdx::TlsFacts;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
+use world::{Stream, Tlsa};
+
+/// What TLS a session may start.
+#[derive(Clone)]
+pub enum Tls {
+    None,
+    /// `implicit`: the handshake comes before the greeting.
+    Server {
+        certificates: Arc<dyn TlsServer>,
+        implicit: bool,
+    },
+    Client {
+        tls: Arc<ClientTls>,
+        implicit: bool,
+    },
+}
+
+impl Tls {
+    pub(crate) fn is_implicit(&self) -> bool {
+        matches!(self, Tls::Server { implicit: true, .. } | Tls::Client { implicit: true, .. })
+    }
+}
+
+/// A server's configuration for one connection.
+#[derive(Clone)]
+pub struct TlsPick {
+    pub config: Arc<ServerConfig>,
+    /// See [`endpoint_hash`], of the certificate in `config`.
+    pub endpoint: Option<Vec<u8>>,
+}
+
+/// Chooses a certificate by the name the client asked for (lower case).
+pub trait TlsServer: Send + Sync {
+    fn pick(&self, sni: Option<&str>) -> Result<TlsPick, String>;
+}
+
+/// The certificate authorities a client may trust.
+pub struct Roots {
+    provider: Arc<CryptoProvider>,
+    store: Arc<RootCertStore>,
+}
+
+impl Roots {
+    pub fn new(store: RootCertStore) -> Roots {
+        Roots { provider: Arc::new(provider::default_provider()), store: Arc::new(store) }
+    }
+}
+
+/// What a client must be sure of before it goes on.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Any certificate will do (RFC 7435); [`TlsFacts::verified`] tells whether it would have
+    /// passed for the server name.
+    Any,
+    /// The chain must lead to one of the roots, for one of these names (MTA-STS, relays).
+    Names(Vec<String>),
+    /// RFC 7672: one of these TLSA records must match; the names are for DANE-TA.
+    Dane { tlsa: Vec<Tlsa>, names: Vec<String> },
+}
+
+/// A client's side.
+pub struct ClientTls {
+    pub roots: Arc<Roots>,
+    /// Sent as SNI: the host we meant to reach.
+    pub name: String,
+    pub trust: Trust,
+}
+
+type Shaken = (Box<dyn Stream>, TlsFacts);
+
+pub(crate) async fn handshake(tls: Tls, stream: Box<dyn Stream>) -> Result<Shaken, String> {
+    match tls {
+        Tls::None => Err("the machine wants TLS, but this listener has none".into()),
+        Tls::Server { certificates, .. } => serve(&*certificates, stream).await,
+        Tls::Client { tls, .. } => connect(&tls, stream).await,
+    }
+}
+
+async fn serve(certificates: &dyn TlsServer, stream: Box<dyn Stream>) -> Result<Shaken, String> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|e| e.to_string())?;
+    let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let pick = certificates.pick(sni.as_deref())?;
+    let stream = start.into_stream(pick.config).await.map_err(|e| e.to_string())?;
+    let connection = stream.get_ref().1;
+    let mut facts = facts(connection);
+    facts.sni = sni;
+    facts.endpoint = pick.endpoint;
+    facts.exporter =
+        exporter(connection, |out| connection.export_keying_material(out, EXPORTER, Some(b"")).ok());
+    Ok((Box::new(stream), facts))
+}
+
+async fn connect(tls: &ClientTls, stream: Box<dyn Stream>) -> Result<Shaken, String> {
+    let sni = server_name(&tls.name)?;
+    let verifier = Arc::new(Verifier {
+        roots: tls.roots.clone(),
+        name: tls.name.clone(),
+        trust: tls.trust.clone(),
+        verified: AtomicBool::new(false),
+    });
+    let config = ClientConfig::builder_with_provider(tls.roots.provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone())
+        .with_no_client_auth();
+    let stream =
+        TlsConnector::from(Arc::new(config)).connect(sni, stream).await.map_err(|e| e.to_string())?;
+    let connection = stream.get_ref().1;
+    let mut facts = facts(connection);
+    facts.sni = Some(tls.name.clone());
+    facts.endpoint = connection.peer_certificates().and_then(|chain| chain.first()).map(|c| endpoint_hash(c));
+    facts.exporter =
+        exporter(connection, |out| connection.export_keying_material(out, EXPORTER, Some(b"")).ok());
+    facts.verified = verifier.verified.load(Ordering::Relaxed);
+    Ok((Box::new(stream), facts))
+}
+
+/// RFC 9266 §2.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
+// RFC 9266 §4.2: below TLS 1.3 the value is only unique with further conditions; we give none.
+fn exporter<D>(
+    connection: &rustls::ConnectionCommon<D>,
+    export: impl FnOnce([u8; 32]) -> Option<[u8; 32]>,
+) -> Option<Vec<u8>> {
+    let is_13 = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    if is_13 { export([0; 32]).map(Vec::from) } else { None }
+}
+
+fn facts<D>(connection: &rustls::ConnectionCommon<D>) -> TlsFacts {
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".into(),
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".into(),
+        other => format!("{other:?}"),
+    };
+    let cipher = connection.negotiated_cipher_suite().map(|suite| {
+        // rustls names TLS 1.3 suites TLS13_AES_…; the registry's name is TLS_AES_….
+        format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+    });
+    TlsFacts { version, cipher: cipher.unwrap_or_default(), ..TlsFacts::default() }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("\"{name}\" is no name TLS can ask for"))
+}
+
+/// RFC 5929 §4.1: the hash of the certificate by the hash of its own signature, at least SHA-256.
+pub fn endpoint_hash(der: &[u8]) -> Vec<u8> {
+    let algorithm = match signature_oid(der).unwrap_or_default() {
+        // sha384WithRSAEncryption, ecdsa-with-SHA384
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3] => {
+            &digest::SHA384
+        }
+        // sha512WithRSAEncryption, ecdsa-with-SHA512
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4] => {
+            &digest::SHA512
+        }
+        _ => &digest::SHA256,
+    };
+    digest::digest(algorithm, der).as_ref().to_vec()
+}
+
+/// `Certificate ::= SEQUENCE { tbs SEQUENCE, algorithm SEQUENCE { OID, … }, … }`: that OID.
+fn signature_oid(der: &[u8]) -> Option<&[u8]> {
+    let (certificate, _) = der_value(der, 0x30)?;
+    let (_, rest) = der_value(certificate, 0x30)?;
+    let (algorithm, _) = der_value(rest, 0x30)?;
+    der_value(algorithm, 0x06).map(|(oid, _)| oid)
+}
+
+/// A DER value with this tag at the front, and what follows it.
+fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (bytes.iter().fold(0, |n, b| n << 8 | usize::from(*b)), rest)
+        }
+        _ => return None,
+    };
+    if found == tag { rest.split_at_checked(len) } else { None }
+}
+
+/// Decides about a server's certificate as [`Trust`] says.
+struct Verifier {
+    roots: Arc<Roots>,
+    name: String,
+    trust: Trust,
+    verified: AtomicBool,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
+struct Shown<'a> {
+    leaf: &'a CertificateDer<'a>,
+    rest: &'a [CertificateDer<'a>],
+    ocsp: &'a [u8],
+    now: UnixTime,
+}
+
+impl Verifier {
+    fn chain_passes(
+        &self,
+        roots: &Arc<RootCertStore>,
+        shown: &Shown<'_>,
+        name: &str,
+    ) -> Result<(), rustls::Error> {
+        let refused = |e: String| rustls::Error::General(e);
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), self.roots.provider.clone())
+                .build()
+                .map_err(|e| refused(e.to_string()))?;
+        let name = server_name(name).map_err(refused)?;
+        verifier.verify_server_cert(shown.leaf, shown.rest, &name, shown.ocsp, shown.now).map(|_| ())
+    }
+
+    fn any_name_passes(
+        &self,
+        roots: &Arc<RootCertStore>,
+        shown: &Shown<'_>,
+        names: &[String],
+    ) -> Result<(), rustls::Error> {
+        let mut last = rustls::Error::General("no name to verify".into());
+        for name in names {
+            match self.chain_passes(roots, shown, name) {
+                Ok(()) => return Ok(()),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    // RFC 7672 §3.1: usage 3 binds the leaf alone (no name, no dates), usage 2 a certificate above
+    // it, usages 0 and 1 are not for SMTP. With records, but none usable, TLS is still wanted and
+    // the peer stays unverified.
+    fn dane(&self, shown: &Shown<'_>, tlsa: &[Tlsa], names: &[String]) -> Result<bool, rustls::Error> {
+        let usable = |t: &&Tlsa| matches!(t.usage, 2 | 3) && t.selector <= 1 && t.matching <= 2;
+        let mut any = false;
+        for record in tlsa.iter().filter(usable) {
+            any = true;
+            if record.usage == 3 && tlsa_matches(record, shown.leaf) {
+                return Ok(true);
+            }
+            if record.usage == 2
+                && let Some(anchor) = shown.rest.iter().chain([shown.leaf]).find(|c| tlsa_matches(record, c))
+            {
+                let mut store = RootCertStore::empty();
+                if store.add(anchor.clone().into_owned()).is_ok()
+                    && self.any_name_passes(&Arc::new(store), shown, names).is_ok()
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        if any {
+            return Err(rustls::Error::General(
+                "no TLSA record matches the server's certificate (DANE)".into(),
+            ));
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a TLSA record names this certificate (RFC 6698 §2.1).
+pub fn tlsa_matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
+    let spki;
+    let selected: &[u8] = match record.selector {
+        0 => certificate,
+        1 => match ParsedCertificate::try_from(certificate) {
+            Ok(parsed) => {
+                spki = parsed.subject_public_key_info();
+                &spki
+            }
+            Err(_) => return false,
+        },
+        _ => return false,
+    };
+    match record.matching {
+        0 => selected == record.data,
+        1 => digest::digest(&digest::SHA256, selected).as_ref() == record.data,
+        2 => digest::digest(&digest::SHA512, selected).as_ref() == record.data,
+        _ => false,
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let shown = Shown { leaf, rest, ocsp, now };
+        let verified = match &self.trust {
+            Trust::Any => self.chain_passes(&self.roots.store, &shown, &self.name).is_ok(),
+            Trust::Names(names) => self.any_name_passes(&self.roots.store, &shown, names).map(|()| true)?,
+            Trust::Dane { tlsa, names } => self.dane(&shown, tlsa, names)?,
+        };
+        self.verified.store(verified, Ordering::Relaxed);
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.roots.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.roots.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
