@@ -5,8 +5,12 @@
 //! Begin with [`site::Site`], what every session of this host shares; then `listen`, which
 //! turns a connection into a session.
 
+pub mod arrival;
+pub mod gate;
+// pub mod http; (when drive::tls::accept is there)
 pub mod settings;
 pub mod site;
 
+pub use arrival::{Arrival, Front};
 pub use settings::{Egress, Relay, RelayTls, Settings, Tolerance};
 pub use site::Site;

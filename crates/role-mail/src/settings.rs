@@ -93,7 +93,12 @@ impl Settings {
             sessions_per_address_max: 100,
             sessions_max: 10_000,
             hops_max: 50,
-            egresses: vec![Egress { name: "A".into(), source: None, helo: host_name.to_owned(), relay: None }],
+            egresses: vec![Egress {
+                name: "A".into(),
+                source: None,
+                helo: host_name.to_owned(),
+                relay: None,
+            }],
             sessions_per_destination_max: 20,
             remote_port: 25,
             give_up_after: Span::days(5),
@@ -134,9 +139,14 @@ mod tests {
     #[test]
     fn a_network_holds_its_own_addresses_only() {
         let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
-        assert!(contains(ip("10.1.0.0"), 16, ip("10.1.255.9")) && !contains(ip("10.1.0.0"), 16, ip("10.2.0.1")));
+        assert!(
+            contains(ip("10.1.0.0"), 16, ip("10.1.255.9")) && !contains(ip("10.1.0.0"), 16, ip("10.2.0.1"))
+        );
         assert!(contains(ip("0.0.0.0"), 0, ip("8.8.8.8")) && !contains(ip("0.0.0.0"), 0, ip("::1")));
         assert!(contains(ip("127.0.0.1"), 32, ip("::ffff:127.0.0.1")));
-        assert!(contains(ip("2001:db8::"), 32, ip("2001:db8:1::5")) && !contains(ip("2001:db8::"), 64, ip("2001:db8:1::5")));
+        assert!(
+            contains(ip("2001:db8::"), 32, ip("2001:db8:1::5"))
+                && !contains(ip("2001:db8::"), 64, ip("2001:db8:1::5"))
+        );
     }
 }

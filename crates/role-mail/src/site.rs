@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use drive::Meter;
 use store::Store;
 use words::{AttemptId, MessageId, SessionId};
 use world::World;
 
 use crate::Settings;
+use crate::arrival::Front;
 
 /// Cheap to clone; handed to each desk.
 #[derive(Clone)]
@@ -18,12 +20,14 @@ struct Shared {
     store: Store,
     settings: RwLock<Arc<Settings>>,
     serial: AtomicU64,
+    meters: [Arc<Meter>; 5],
 }
 
 impl Site {
     pub fn new(world: World, store: Store, settings: Settings) -> Site {
         let serial = AtomicU64::new(world.random.next_u64());
-        Site(Arc::new(Shared { world, store, settings: RwLock::new(Arc::new(settings)), serial }))
+        let settings = RwLock::new(Arc::new(settings));
+        Site(Arc::new(Shared { world, store, settings, serial, meters: Default::default() }))
     }
     pub fn world(&self) -> &World {
         &self.0.world
@@ -55,6 +59,10 @@ impl Site {
     fn id(&self) -> u64 {
         let secs = self.now().secs() & 0x7_FFFF_FFFF;
         (secs << 28) | (self.0.serial.fetch_add(1, Ordering::Relaxed) & 0x0FFF_FFFF)
+    }
+    /// What has passed through the sessions of a front.
+    pub fn meter(&self, front: Front) -> Arc<Meter> {
+        self.0.meters[front as usize].clone()
     }
     pub fn session_id(&self) -> SessionId {
         SessionId(self.id())
