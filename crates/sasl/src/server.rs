@@ -345,7 +345,7 @@ impl Exchange {
 }
 
 /// Text as UTF-8, or, from clients older than that, as Latin-1.
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|&b| char::from(b)).collect(),
