@@ -17,6 +17,7 @@ mod ending;
 mod out;
 mod session;
 pub mod tls;
+mod until;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use world::{Clock, Connection};
 
 pub use ending::{End, Why};
 pub use tls::{ClientTls, Roots, Tls, TlsPick, TlsServer, Trust};
+pub use until::{First, first, stopped, until_stop};
 
 /// Answers a machine's questions. Roles implement it.
 pub trait Desk: Send {

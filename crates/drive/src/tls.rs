@@ -91,7 +91,7 @@ pub(crate) async fn handshake(tls: Tls, stream: Box<dyn Stream>) -> Result<Shake
     match tls {
         Tls::None => Err("the machine wants TLS, but this listener has none".into()),
         Tls::Server { certificates, .. } => serve(&*certificates, stream).await,
-        Tls::Client { tls, .. } => connect(&tls, stream).await,
+        Tls::Client { tls, .. } => client_handshake(&tls, stream).await,
     }
 }
 
@@ -109,7 +109,11 @@ async fn serve(certificates: &dyn TlsServer, stream: Box<dyn Stream>) -> Result<
     Ok((Box::new(stream), facts))
 }
 
-async fn connect(tls: &ClientTls, stream: Box<dyn Stream>) -> Result<Shaken, String> {
+/// A client's handshake alone, for those who speak no machine's protocol (HTTPS fetches, probes).
+pub async fn client_handshake(
+    tls: &ClientTls,
+    stream: Box<dyn Stream>,
+) -> Result<(Box<dyn Stream>, TlsFacts), String> {
     let sni = server_name(&tls.name)?;
     let verifier = Arc::new(Verifier {
         roots: tls.roots.clone(),

@@ -1,0 +1,67 @@
+//! What a daemon owes its system: open files, privileges, word that it is ready.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Uid, User, setgid, setgroups, setuid};
+
+/// Lets this process open as many files and sockets as the system allows it. Says how many.
+pub fn raise_open_files() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// Whether we may do anything on this machine.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// Becomes `user` for good, with that user's group and no others. Call it after binding.
+pub fn become_user(user: &str) -> io::Result<()> {
+    let found = User::from_name(user)?.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no user \"{user}\"; make one (useradd --system {user}) or name another"),
+        )
+    })?;
+    setgroups(&[found.gid])?;
+    setgid(found.gid)?;
+    setuid(found.uid)?;
+    // A process that can become root again has not given up anything.
+    if !found.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
+        return Err(io::Error::other("privileges came back after they were dropped"));
+    }
+    Ok(())
+}
+
+/// Gives a folder and what is in it to `user`, so that it can be written after
+/// [`become_user`]. One level deep: the store makes the rest itself.
+pub fn give_folder(folder: &std::path::Path, user: &str) -> io::Result<()> {
+    let Some(found) = User::from_name(user)? else { return Ok(()) };
+    nix::unistd::chown(folder, Some(found.uid), Some(found.gid))?;
+    for entry in std::fs::read_dir(folder)? {
+        nix::unistd::chown(&entry?.path(), Some(found.uid), Some(found.gid))?;
+    }
+    Ok(())
+}
+
+/// Tells the service manager something (`READY=1`, `RELOADING=1`, `STOPPING=1`), if there is one.
+pub fn notify(state: &str) {
+    let Some(to) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    // A service manager that does not listen is no reason to stop.
+    let _ = match to.to_str().and_then(|t| t.strip_prefix('@')) {
+        Some(name) => {
+            use std::os::linux::net::SocketAddrExt;
+            match std::os::unix::net::SocketAddr::from_abstract_name(name) {
+                Ok(at) => socket.send_to_addr(state.as_bytes(), &at),
+                Err(e) => Err(e),
+            }
+        }
+        None => socket.send_to(state.as_bytes(), to),
+    };
+}
