@@ -10,19 +10,14 @@ use crate::flags::{FlagNames, Flags, Keywords};
 use crate::set::UidSet;
 use bytes::Bytes;
 use std::sync::Arc;
-use stdx::Secret;
 
 /// A question to the desk. After the `—` stands the answer it wants.
 pub enum Ask {
     // --- who are you -----------------------------------------------------------------------
-    /// LOGIN — [`Answer::Welcome`].
-    Login { user: String, password: Secret<String> },
-    /// AUTHENTICATE — [`Answer::Welcome`] or [`Answer::Challenge`]. `initial` as decoded.
-    AuthStart { mechanism: String, initial: Option<Vec<u8>> },
-    /// The client's next SASL response (decoded) — [`Answer::Welcome`] or [`Answer::Challenge`].
-    AuthStep { response: Vec<u8> },
-    /// The client gave up (`*`) — [`Answer::Done`].
-    AuthAbort,
+    /// A log-in's one open question, handed on as it is — [`Answer::Sasl`].
+    Sasl(sasl::Question),
+    /// The log-in was granted: who is it? — [`Answer::Welcome`].
+    Enter,
     /// UNAUTHENTICATE or LOGOUT: forget account and folder — [`Answer::Done`].
     Forget,
     /// What the client says of itself (RFC 2971), to be recorded — [`Answer::Done`].
@@ -110,8 +105,8 @@ pub enum Ask {
 pub enum Answer {
     Done,
     Refused(Refusal),
+    Sasl(sasl::Answer),
     Welcome(Box<Welcome>),
-    Challenge(Vec<u8>),
     Selected(Box<Selected>),
     Folders(Vec<Folder>),
     Created { mailbox_id: Option<String> },

@@ -100,7 +100,6 @@ pub struct ListSpec {
     pub return_subscribed: bool,
     pub return_children: bool,
     pub return_special: bool,
-    pub return_my_rights: bool,
     pub return_status: Option<StatusItems>,
 }
 

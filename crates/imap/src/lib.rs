@@ -9,6 +9,7 @@
 pub mod ask;
 pub mod command;
 pub mod flags;
+pub mod grammar;
 pub mod set;
 pub mod wire;
 
