@@ -78,13 +78,19 @@ pub fn parse(line: &[u8], here: &Domain) -> Result<Command, Reply> {
         "HELP" => Ok(Command::Help),
         "STARTTLS" => alone(rest, "STARTTLS").map(|()| Command::StartTls),
         "AUTH" => auth(rest),
-        "GET" | "POST" | "PUT" | "HEAD" | "CONNECT" | "OPTIONS" | "USER-AGENT:" | "HOST:" => Ok(Command::Foreign),
+        "GET" | "POST" | "PUT" | "HEAD" | "CONNECT" | "OPTIONS" | "USER-AGENT:" | "HOST:" => {
+            Ok(Command::Foreign)
+        }
         _ => Err(Reply::new(500, (5, 5, 1), "The command is not known here")),
     }
 }
 
 fn alone(rest: &str, verb: &str) -> Result<(), Reply> {
-    if rest.is_empty() { Ok(()) } else { Err(Reply::new(501, (5, 5, 4), format!("{verb} stands alone on its line"))) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(Reply::new(501, (5, 5, 4), format!("{verb} stands alone on its line")))
+    }
 }
 
 fn name(rest: &str) -> Result<String, Reply> {
@@ -107,8 +113,9 @@ fn address(
     (word, usage, detail): (&str, &str, u16),
 ) -> Result<(Option<Address>, bool, String), Reply> {
     let tail = after(rest, word).ok_or_else(|| Reply::new(501, (5, 5, 4), format!("Write {usage}")))?;
-    let (inner, params) = path::cut(tail)
-        .ok_or_else(|| Reply::new(501, (5, 1, detail), format!("The address cannot be read; write {usage}")))?;
+    let (inner, params) = path::cut(tail).ok_or_else(|| {
+        Reply::new(501, (5, 1, detail), format!("The address cannot be read; write {usage}"))
+    })?;
     let read = path::read(inner, here)
         .map_err(|why| Reply::new(501, (5, 1, detail), format!("The address cannot be used: {why}")))?;
     Ok((read, !inner.is_ascii(), params.to_owned()))
@@ -216,7 +223,9 @@ mod tests {
 
     #[test]
     fn mail_and_rcpt_carry_their_parameters() {
-        let Ok(Command::Mail(m)) = read("mail from: <a@b.example> size=5 body=8BITMIME") else { panic!("mail") };
+        let Ok(Command::Mail(m)) = read("mail from: <a@b.example> size=5 body=8BITMIME") else {
+            panic!("mail")
+        };
         assert_eq!((m.envelope.size, m.envelope.body, m.extended), (Some(5), Body::EightBitMime, true));
         let Ok(Command::Mail(m)) = read("MAIL FROM:<>") else { panic!("mail") };
         assert_eq!((m.envelope.sender, m.extended), (None, false));

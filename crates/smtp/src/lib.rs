@@ -5,7 +5,7 @@
 //! a disk has room, whether a password is right: the machine asks ([`server::Question`]) and turns
 //! the answer into a reply. Begin with [`server`], then [`command`], then [`client`].
 
-
+pub mod client;
 pub mod command;
 pub mod limits;
 pub mod params;
@@ -14,7 +14,7 @@ pub mod reply;
 pub mod server;
 pub mod text;
 
-
+pub use client::{Client, Stage};
 pub use command::Command;
 pub use limits::{BareNewlines, Limits};
 pub use reply::ReplyReader;

@@ -68,7 +68,9 @@ pub fn mail(rest: &str) -> Result<MailParams, Reply> {
                 set(&mut got.envid, unxtext(v).ok_or_else(|| bad("ENVID"))?, "ENVID")?;
             }
             ("AUTH", Some(v)) => set(&mut got.auth, unxtext(v).ok_or_else(|| bad("AUTH"))?, "AUTH")?,
-            ("SIZE" | "BODY" | "SMTPUTF8" | "REQUIRETLS" | "RET" | "ENVID" | "AUTH", _) => return Err(bad(&key)),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "REQUIRETLS" | "RET" | "ENVID" | "AUTH", _) => {
+                return Err(bad(&key));
+            }
             _ => return Err(unknown(word)),
         }
     }
@@ -178,7 +180,8 @@ mod tests {
 
     #[test]
     fn mail_parameters_are_read_in_any_case() {
-        let got = mail(" size=1234 Body=8bitmime SMTPUTF8 RET=HDRS ENVID=a+2Bb REQUIRETLS AUTH=<>").expect("valid");
+        let got =
+            mail(" size=1234 Body=8bitmime SMTPUTF8 RET=HDRS ENVID=a+2Bb REQUIRETLS AUTH=<>").expect("valid");
         assert_eq!((got.size, got.body, got.ret), (Some(1234), Some(Body::EightBitMime), Some(Ret::Headers)));
         assert_eq!((got.envid.as_deref(), got.smtputf8, got.requiretls), (Some("a+b"), true, true));
         assert_eq!(got.auth.as_deref(), Some("<>"));
@@ -197,7 +200,9 @@ mod tests {
         ] {
             assert_eq!(mail(text).expect_err(text).code, code, "{text}");
         }
-        for (text, code) in [("NOTIFY=NEVER,DELAY", 501), ("NOTIFY=", 501), ("ORCPT=rfc822", 501), ("SIZE=1", 555)] {
+        for (text, code) in
+            [("NOTIFY=NEVER,DELAY", 501), ("NOTIFY=", 501), ("ORCPT=rfc822", 501), ("SIZE=1", 555)]
+        {
             assert_eq!(rcpt(text).expect_err(text).code, code, "{text}");
         }
     }

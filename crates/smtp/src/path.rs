@@ -84,7 +84,9 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for bad in ["", "<a@b.example", "<a>", "<a@>", "<@b.example>", "<a b@c.example>", "<a@b@c..d>", "\"a@b"] {
+        for bad in
+            ["", "<a@b.example", "<a>", "<a@>", "<@b.example>", "<a b@c.example>", "<a@b@c..d>", "\"a@b"]
+        {
             check(bad, None);
         }
     }

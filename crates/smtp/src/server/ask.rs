@@ -7,16 +7,11 @@ use words::{Envelope, MessageId, Recipient, Reply};
 pub enum Question {
     /// The connection stands (`tls` on an implicit-TLS port). `Yes` greets; a refusing reply is said
     /// and the connection closed.
-    Opened {
-        tls: Option<TlsFacts>,
-    },
+    Opened { tls: Option<TlsFacts> },
     /// TLS stands after STARTTLS; everything said before is forgotten. `Yes`.
     Tls(TlsFacts),
     /// EHLO or HELO; any transaction is over. `Yes`, or a refusing reply.
-    Name {
-        name: String,
-        esmtp: bool,
-    },
+    Name { name: String, esmtp: bool },
     /// A step of a log-in; `role_mail::login` answers it with `Sasl`.
     Sasl(sasl::Question),
     /// MAIL, the envelope without recipients. `Yes` or a reply.

@@ -95,7 +95,8 @@ pub(super) fn text(server: &mut Server, bytes: &[u8]) -> usize {
     }
     if left == 0 {
         whole(server, last);
-    } else if !refused && server.mail.as_ref().is_some_and(|m| m.body.len() >= server.set.limits.chunk_octets) {
+    } else if !refused && server.mail.as_ref().is_some_and(|m| m.body.len() >= server.set.limits.chunk_octets)
+    {
         data::hand_on(server);
     }
     take
@@ -104,7 +105,8 @@ pub(super) fn text(server: &mut Server, bytes: &[u8]) -> usize {
 fn whole(server: &mut Server, last: bool) {
     let Phase::Chunk(chunk) = std::mem::replace(&mut server.phase, Phase::Commands) else { return };
     let Some(mail) = &server.mail else {
-        return server.wrong(chunk.refusal.unwrap_or_else(|| Reply::new(503, (5, 5, 1), "No transaction is open")));
+        return server
+            .wrong(chunk.refusal.unwrap_or_else(|| Reply::new(503, (5, 5, 1), "No transaction is open")));
     };
     let bare = mail.chunked.as_ref().is_some_and(|n| n.saw_bare_newline(last));
     let refusal = chunk.refusal.or_else(|| data::fault(&server.set.limits, mail.octets, bare, 0));

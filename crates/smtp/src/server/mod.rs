@@ -61,7 +61,9 @@ enum Phase {
 /// The question that is open, with what is needed when its answer comes.
 enum Open {
     Hello,
-    Name { esmtp: bool },
+    Name {
+        esmtp: bool,
+    },
     Sasl,
     Mail(Box<Envelope>),
     Rcpt(Box<words::Recipient>),
@@ -294,7 +296,11 @@ impl Server {
                         Some(Line::Whole(line)) => self.line(&line),
                         Some(Line::TooLong) => self.wrong(Reply::new(500, (5, 5, 6), "The line is too long")),
                         Some(Line::BareLf) => {
-                            self.wrong(Reply::new(500, (5, 5, 2), "End every line with CR LF, not with LF alone"));
+                            self.wrong(Reply::new(
+                                500,
+                                (5, 5, 2),
+                                "End every line with CR LF, not with LF alone",
+                            ));
                         }
                     }
                 }
@@ -398,7 +404,9 @@ impl Machine for Server {
                 self.say(Reply::new(554, (5, 5, 1), "You spoke before the greeting"));
                 self.hang_up();
             }
-            Phase::Text(_) | Phase::Chunk(_) if self.open.is_none() && self.input.is_empty() && self.unconfirmed.is_none() => {
+            Phase::Text(_) | Phase::Chunk(_)
+                if self.open.is_none() && self.input.is_empty() && self.unconfirmed.is_none() =>
+            {
                 let used = self.text(bytes);
                 if used < bytes.len() {
                     self.input.extend_from_slice(&bytes[used..]);

@@ -27,7 +27,9 @@ pub(super) fn proceed(server: &mut Server, command: &Command) {
         Command::Rset => server.drop_mail(Reply::new(250, (2, 0, 0), "Forgotten")),
         Command::Noop => server.say(Reply::new(250, (2, 0, 0), "Yes")),
         // RFC 5321 §3.5.3: 252 tells nobody which names exist.
-        Command::Vrfy => server.say(Reply::new(252, (2, 5, 2), "Send mail and see; names are not confirmed here")),
+        Command::Vrfy => {
+            server.say(Reply::new(252, (2, 5, 2), "Send mail and see; names are not confirmed here"))
+        }
         Command::Expn => server.say(Reply::new(502, (5, 5, 1), "Lists are not shown here")),
         _ => {
             let text = "EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT STARTTLS AUTH; see RFC 5321";

@@ -18,8 +18,7 @@ pub(super) fn check(server: &mut Server, given: RcptTo) {
     }
     // RFC 6531 §3.4.
     if given.beyond_ascii && !mail.envelope.smtputf8 {
-        return server
-            .wrong(Reply::new(553, (5, 6, 7), "The address is not ASCII; give SMTPUTF8 with MAIL"));
+        return server.wrong(Reply::new(553, (5, 6, 7), "The address is not ASCII; give SMTPUTF8 with MAIL"));
     }
     // RFC 5321 §4.5.3.1.10: 452 for one recipient too many; those before stay.
     if mail.envelope.recipients.len() >= max {
