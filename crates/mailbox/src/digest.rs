@@ -1,0 +1,191 @@
+//! Summaries: ENVELOPE, BODY and BODYSTRUCTURE of a body, worked out once.
+//!
+//! A delivery offers the bytes it has in hand; a background step ([`tend`]) works the summaries
+//! out and writes many in one commit. What was never offered is worked out when first asked for.
+//! Recently used summaries stay in memory, bounded by [`CACHE_BYTES_MAX`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use message::Summary;
+use rusqlite::params;
+use store::{BodyId, Store, StoreError};
+
+use crate::Hub;
+
+/// Summaries in memory, in two halves of which the older is dropped when the newer is full.
+pub const CACHE_BYTES_MAX: usize = 48 << 20;
+/// Messages waiting to be summarised; more are left to their first reader.
+pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bodies longer than this are left to their first reader.
+pub const OFFER_LEN_MAX: usize = 256 << 10;
+/// Summaries written in one commit.
+const COMMIT_MAX: usize = 512;
+/// Summaries worked out before others get their turn.
+const TURN: usize = 32;
+
+/// See the module text.
+#[derive(Default)]
+pub struct Digests(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(BodyId, Bytes)>,
+    waiting_bytes: usize,
+    /// Worked out, to be written.
+    ready: Vec<(BodyId, Bytes)>,
+    young: HashMap<i64, Bytes>,
+    old: HashMap<i64, Bytes>,
+    young_bytes: usize,
+}
+
+impl State {
+    fn get(&mut self, body: BodyId) -> Option<Bytes> {
+        if let Some(found) = self.young.get(&body.0) {
+            return Some(found.clone());
+        }
+        let found = self.old.remove(&body.0)?;
+        self.put(body, found.clone());
+        Some(found)
+    }
+    fn put(&mut self, body: BodyId, bytes: Bytes) {
+        // 64 octets for the table's own entry.
+        self.young_bytes += bytes.len() + 64;
+        self.young.insert(body.0, bytes);
+        if self.young_bytes > CACHE_BYTES_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+    }
+}
+
+impl Digests {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Hands in a body that was just made durable, to be summarised soon. Never waits.
+    pub fn offer(&self, body: BodyId, bytes: Bytes) {
+        let mut state = self.state();
+        if bytes.len() <= OFFER_LEN_MAX && state.waiting_bytes + bytes.len() <= QUEUE_BYTES_MAX {
+            state.waiting_bytes += bytes.len();
+            state.waiting.push_back((body, bytes));
+        }
+    }
+    /// Drops what is in memory.
+    pub fn shrink(&self) {
+        let mut state = self.state();
+        (state.young, state.old, state.young_bytes) = (HashMap::new(), HashMap::new(), 0);
+    }
+}
+
+/// Works out and writes the summaries that wait. Call it a few times a second.
+pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
+    loop {
+        let turn: Vec<(BodyId, Bytes)> = {
+            let mut state = hub.digests().state();
+            let n = state.waiting.len().min(TURN);
+            let turn: Vec<_> = state.waiting.drain(..n).collect();
+            state.waiting_bytes -= turn.iter().map(|t| t.1.len()).sum::<usize>();
+            turn
+        };
+        let last = turn.is_empty();
+        for (body, bytes) in turn {
+            let summary = Bytes::from(Summary::of(&bytes).to_bytes());
+            hub.digests().state().ready.push((body, summary));
+        }
+        let full = hub.digests().state().ready.len() >= COMMIT_MAX;
+        if last || full {
+            write(store, hub).await?;
+        }
+        if last {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn write(store: &Store, hub: &Hub) -> Result<(), StoreError> {
+    let ready = std::mem::take(&mut hub.digests().state().ready);
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let put = move |batch: &mut store::Batch<'_>| {
+        // Only for bodies that still live: an expunge may have come first.
+        let mut put = batch.sql().prepare_cached(
+            "INSERT OR IGNORE INTO mb_summary (body, bytes)
+             SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM mb_message WHERE body = ?1)",
+        )?;
+        for (body, bytes) in &ready {
+            put.execute(params![body.0, &bytes[..]])?;
+        }
+        Ok(())
+    };
+    store.commit(Vec::new(), put).await
+}
+
+/// Summaries of these bodies, in their order; nothing for one that is gone or damaged.
+pub async fn summaries(
+    store: &Store,
+    hub: &Hub,
+    bodies: &[BodyId],
+) -> Result<Vec<Option<Bytes>>, StoreError> {
+    let mut out: Vec<Option<Bytes>> = {
+        let mut state = hub.digests().state();
+        bodies.iter().map(|&body| state.get(body)).collect()
+    };
+    if out.iter().all(Option::is_some) {
+        return Ok(out);
+    }
+    let missing: Vec<(usize, BodyId)> =
+        bodies.iter().enumerate().filter(|(n, _)| out[*n].is_none()).map(|(n, b)| (n, *b)).collect();
+    let stored = store.read(move |conn| stored(conn, missing)).await?;
+    for (n, body, found) in stored {
+        let summary = match found {
+            Some(summary) => summary,
+            None => match work_out(store, hub, body).await? {
+                Some(summary) => summary,
+                None => continue,
+            },
+        };
+        hub.digests().state().put(body, summary.clone());
+        out[n] = Some(summary);
+    }
+    Ok(out)
+}
+
+type Found = Vec<(usize, BodyId, Option<Bytes>)>;
+
+fn stored(conn: &rusqlite::Connection, wanted: Vec<(usize, BodyId)>) -> Result<Found, StoreError> {
+    let mut read = conn.prepare_cached("SELECT bytes FROM mb_summary WHERE body = ?1")?;
+    let mut out = Vec::with_capacity(wanted.len());
+    for (n, body) in wanted {
+        let mut rows = read.query([body.0])?;
+        let bytes = match rows.next()? {
+            Some(r) => r.get_ref(0)?.as_blob().ok().map(Bytes::copy_from_slice),
+            None => None,
+        };
+        // One written by another version is worked out anew.
+        out.push((n, body, bytes.filter(|b| Summary::packed_envelope(b).is_some())));
+    }
+    Ok(out)
+}
+
+async fn work_out(store: &Store, hub: &Hub, body: BodyId) -> Result<Option<Bytes>, StoreError> {
+    let bytes = match store.body(body).await {
+        Ok(body) => body.all().await,
+        Err(e) => Err(e),
+    };
+    match bytes {
+        Ok(bytes) => {
+            let summary = Bytes::from(Summary::of(&bytes).to_bytes());
+            let mut state = hub.digests().state();
+            if state.ready.len() < COMMIT_MAX * 16 {
+                state.ready.push((body, summary.clone()));
+            }
+            Ok(Some(summary))
+        }
+        Err(StoreError::Missing(_) | StoreError::Damaged(..)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,375 @@
+//! Folders: names, creation, renaming, deletion, subscription, counters.
+//!
+//! A folder is a row; a name that only stands above others ("a" of "a/b") has no row and is
+//! listed as not selectable. UIDVALIDITY comes from one counter that only rises, so that no name
+//! ever sees an old value again.
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use stdx::Now;
+use store::{Batch, StoreError};
+use words::AccountId;
+
+use crate::append::Pen;
+use crate::hub::{Delta, What};
+use crate::{UidSet, change, rule};
+
+/// Stands between the levels of a name.
+pub const SEPARATOR: char = '/';
+/// Longest name, in octets.
+pub const NAME_LEN_MAX: usize = 1000;
+/// Levels of a name.
+pub const DEPTH_MAX: usize = 32;
+/// Folders per account.
+pub const FOLDERS_MAX: i64 = 10_000;
+/// Subscriptions per account.
+pub const SUBSCRIPTIONS_MAX: i64 = 10_000;
+
+/// What every new account finds: name and special use (RFC 6154 §2).
+pub const FIRST_FOLDERS: [(&str, &str); 6] = [
+    ("INBOX", ""),
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Junk", "\\Junk"),
+    ("Trash", "\\Trash"),
+    ("Archive", "\\Archive"),
+];
+
+/// A folder's number, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FolderId(pub i64);
+
+impl FolderId {
+    /// RFC 8474 §4: the MAILBOXID, which stays over a rename.
+    pub fn object_id(self) -> String {
+        format!("F{}", self.0)
+    }
+}
+
+/// What changes seldom about a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    pub id: FolderId,
+    pub account: AccountId,
+    pub name: String,
+    pub uidvalidity: u32,
+    /// `\Sent` or several, with blanks between; or empty.
+    pub special: String,
+}
+
+/// The counters of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub uidvalidity: u32,
+    pub uidnext: u32,
+    pub modseq: u64,
+    pub present: u64,
+    pub unseen: u64,
+    pub deleted: u64,
+    pub bytes: u64,
+}
+
+const COLUMNS: &str = "id, account, name, uidvalidity, special";
+
+fn folder(row: &SqlRow<'_>) -> rusqlite::Result<Folder> {
+    Ok(Folder {
+        id: FolderId(row.get(0)?),
+        account: AccountId(row.get(1)?),
+        name: row.get(2)?,
+        uidvalidity: row.get(3)?,
+        special: row.get(4)?,
+    })
+}
+
+/// INBOX in any case is INBOX (RFC 9051 §5.1), also as the first level of a name.
+pub fn canonical(name: &str) -> String {
+    match name.split_once(SEPARATOR) {
+        None if name.eq_ignore_ascii_case("INBOX") => "INBOX".to_owned(),
+        Some((first, rest)) if first.eq_ignore_ascii_case("INBOX") => format!("INBOX{SEPARATOR}{rest}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Whether a name may be created.
+fn check_name(name: &str) -> Result<(), StoreError> {
+    if name.len() > NAME_LEN_MAX || name.split(SEPARATOR).count() > DEPTH_MAX {
+        return rule(format!(
+            "[LIMIT] a folder name has at most {NAME_LEN_MAX} octets and {DEPTH_MAX} levels"
+        ));
+    }
+    let bad = |level: &str| level.is_empty() || level.chars().any(char::is_control);
+    if name.split(SEPARATOR).any(bad) {
+        return rule("[CANNOT] a folder name has no empty levels and no control characters");
+    }
+    Ok(())
+}
+
+/// Makes the first folders of an account, if it has none yet.
+pub fn ensure(batch: &mut Batch<'_>, account: AccountId, now: Now) -> Result<Folder, StoreError> {
+    if let Some(inbox) = find(batch.sql(), account, "INBOX")? {
+        return Ok(inbox);
+    }
+    for (name, special) in FIRST_FOLDERS {
+        create(batch, account, name, special, now)?;
+        subscribe(batch, account, name)?;
+    }
+    match find(batch.sql(), account, "INBOX")? {
+        Some(inbox) => Ok(inbox),
+        None => rule("[SERVERBUG] the INBOX could not be made"),
+    }
+}
+
+/// A folder by its name.
+pub fn find(conn: &Connection, account: AccountId, name: &str) -> Result<Option<Folder>, StoreError> {
+    let name = canonical(name);
+    let sql = format!("SELECT {COLUMNS} FROM mb_folder WHERE account = ?1 AND name = ?2");
+    Ok(conn.prepare_cached(&sql)?.query_row(params![account.0, name], folder).optional()?)
+}
+
+/// A folder by its number.
+pub fn by_id(conn: &Connection, id: FolderId) -> Result<Option<Folder>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM mb_folder WHERE id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([id.0], folder).optional()?)
+}
+
+/// The folder an account keeps for a special use (`\Junk`), if it has one.
+pub fn special(conn: &Connection, account: AccountId, which: &str) -> Result<Option<Folder>, StoreError> {
+    Ok(list(conn, account)?.into_iter().find(|f| f.special.split(' ').any(|s| s.eq_ignore_ascii_case(which))))
+}
+
+/// All folders of an account, by name.
+pub fn list(conn: &Connection, account: AccountId) -> Result<Vec<Folder>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM mb_folder WHERE account = ?1 ORDER BY name");
+    let mut read = conn.prepare_cached(&sql)?;
+    let rows = read.query_map([account.0], folder)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Makes a folder.
+pub fn create(
+    batch: &mut Batch<'_>,
+    account: AccountId,
+    name: &str,
+    special: &str,
+    now: Now,
+) -> Result<Folder, StoreError> {
+    let name = canonical(name.strip_suffix(SEPARATOR).unwrap_or(name));
+    check_name(&name)?;
+    if find(batch.sql(), account, &name)?.is_some() {
+        return rule("[ALREADYEXISTS] a folder of that name exists");
+    }
+    let count: i64 = batch
+        .sql()
+        .prepare_cached("SELECT count(*) FROM mb_folder WHERE account = ?1")?
+        .query_row([account.0], |r| r.get(0))?;
+    if count >= FOLDERS_MAX {
+        return rule(format!("[LIMIT] this account has {FOLDERS_MAX} folders, which is all it may have"));
+    }
+    let uidvalidity = next_uidvalidity(batch.sql(), now)?;
+    batch
+        .sql()
+        .prepare_cached(
+            "INSERT INTO mb_folder (account, name, uidvalidity, special, created) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![account.0, name, uidvalidity, special, now.secs() as i64])?;
+    let id = FolderId(batch.sql().last_insert_rowid());
+    batch
+        .sql()
+        .prepare_cached(
+            "INSERT INTO mb_count (account, folder, uidnext, modseq, present, unseen, deleted, bytes)
+             VALUES (?1, ?2, 1, 1, 0, 0, 0, 0)",
+        )?
+        .execute([account.0, id.0])?;
+    Ok(Folder { id, account, name, uidvalidity, special: special.to_owned() })
+}
+
+fn next_uidvalidity(conn: &Connection, now: Now) -> Result<u32, StoreError> {
+    let n: i64 = conn
+        .prepare_cached(
+            "INSERT INTO mb_counter (name, n) VALUES ('uidvalidity', ?1)
+             ON CONFLICT (name) DO UPDATE SET n = max(n + 1, ?1) RETURNING n",
+        )?
+        .query_row([now.secs() as i64], |r| r.get(0))?;
+    Ok(n as u32)
+}
+
+/// Gives an account's folder the UIDVALIDITY and UIDNEXT it had on another host, for
+/// migrations that keep clients' caches. Only an empty folder takes them.
+pub fn adopt(
+    batch: &mut Batch<'_>,
+    folder: &Folder,
+    uidvalidity: u32,
+    uidnext: u32,
+) -> Result<Folder, StoreError> {
+    let status = status(batch.sql(), folder)?;
+    if status.uidnext != 1 || uidvalidity == 0 || uidnext == 0 {
+        return rule("[CANNOT] only a folder that never held a message takes another UIDVALIDITY");
+    }
+    let sql = batch.sql();
+    sql.execute("UPDATE mb_folder SET uidvalidity = ?1 WHERE id = ?2", params![uidvalidity, folder.id.0])?;
+    sql.execute(
+        "UPDATE mb_count SET uidnext = ?1 WHERE account = ?2 AND folder = ?3",
+        params![uidnext, folder.account.0, folder.id.0],
+    )?;
+    sql.execute(
+        "INSERT INTO mb_counter (name, n) VALUES ('uidvalidity', ?1)
+         ON CONFLICT (name) DO UPDATE SET n = max(n, ?1)",
+        [uidvalidity],
+    )?;
+    Ok(Folder { uidvalidity, ..folder.clone() })
+}
+
+/// Deletes a folder and its messages. Its inferiors stay; INBOX cannot be deleted
+/// (RFC 9051 §6.3.5).
+pub fn delete(batch: &mut Batch<'_>, pen: &Pen, folder: &Folder) -> Result<(), StoreError> {
+    if folder.name == "INBOX" {
+        return rule("[CANNOT] the INBOX cannot be deleted");
+    }
+    change::drop_rows(batch, folder.id, &UidSet::all())?;
+    let sql = batch.sql();
+    sql.prepare_cached("DELETE FROM mb_count WHERE account = ?1 AND folder = ?2")?
+        .execute([folder.account.0, folder.id.0])?;
+    for table in ["mb_gone", "mb_acl", "mb_metadata", "mb_mark"] {
+        sql.prepare_cached(&format!("DELETE FROM {table} WHERE folder = ?1"))?.execute([folder.id.0])?;
+    }
+    sql.prepare_cached("DELETE FROM mb_folder WHERE id = ?1")?.execute([folder.id.0])?;
+    let delta = Delta { folder: folder.id, modseq: u64::MAX, by: pen.session, what: What::Closed };
+    pen.publish(batch, folder.account, delta);
+    Ok(())
+}
+
+/// Renames a folder and its inferiors. Renaming INBOX moves its messages into a new folder and
+/// leaves an empty INBOX (RFC 9051 §6.3.6).
+pub fn rename(
+    batch: &mut Batch<'_>,
+    pen: &Pen,
+    account: AccountId,
+    from: &str,
+    to: &str,
+) -> Result<(), StoreError> {
+    let (from, to) = (canonical(from), canonical(to.strip_suffix(SEPARATOR).unwrap_or(to)));
+    check_name(&to)?;
+    if find(batch.sql(), account, &to)?.is_some() {
+        return rule("[ALREADYEXISTS] a folder of the new name exists");
+    }
+    if from == "INBOX" {
+        let inbox = ensure(batch, account, pen.now)?;
+        let new = create(batch, account, &to, "", pen.now)?;
+        change::move_to(batch, pen, &inbox, &new, &UidSet::all())?;
+        return Ok(());
+    }
+    if to.strip_prefix(&from).is_some_and(|rest| rest.starts_with(SEPARATOR)) {
+        return rule("[CANNOT] a folder cannot be moved below itself");
+    }
+    let below = format!("{from}{SEPARATOR}");
+    let moved: Vec<Folder> = list(batch.sql(), account)?
+        .into_iter()
+        .filter(|f| f.name == from || f.name.starts_with(&below))
+        .collect();
+    if moved.is_empty() {
+        return rule("[NONEXISTENT] there is no folder of that name");
+    }
+    for folder in &moved {
+        let name = format!("{to}{}", &folder.name[from.len()..]);
+        check_name(&name)?;
+        if find(batch.sql(), account, &name)?.is_some() {
+            return rule("[ALREADYEXISTS] a folder of the new name exists below");
+        }
+        batch
+            .sql()
+            .prepare_cached("UPDATE mb_folder SET name = ?1 WHERE id = ?2")?
+            .execute(params![name, folder.id.0])?;
+    }
+    Ok(())
+}
+
+/// Sets the special use of a folder.
+pub fn set_special(batch: &mut Batch<'_>, folder: FolderId, special: &str) -> Result<(), StoreError> {
+    batch
+        .sql()
+        .prepare_cached("UPDATE mb_folder SET special = ?1 WHERE id = ?2")?
+        .execute(params![special, folder.0])?;
+    Ok(())
+}
+
+/// The counters of a folder: one row, whatever its size.
+pub fn status(conn: &Connection, folder: &Folder) -> Result<Status, StoreError> {
+    let found = conn
+        .prepare_cached(
+            "SELECT uidnext, modseq, present, unseen, deleted, bytes FROM mb_count
+             WHERE account = ?1 AND folder = ?2",
+        )?
+        .query_row([folder.account.0, folder.id.0], |r| {
+            Ok(Status {
+                uidvalidity: folder.uidvalidity,
+                uidnext: r.get(0)?,
+                modseq: r.get::<_, i64>(1)? as u64,
+                present: r.get::<_, i64>(2)? as u64,
+                unseen: r.get::<_, i64>(3)? as u64,
+                deleted: r.get::<_, i64>(4)? as u64,
+                bytes: r.get::<_, i64>(5)? as u64,
+            })
+        })
+        .optional()?;
+    match found {
+        Some(status) => Ok(status),
+        None => rule("[NONEXISTENT] the folder was deleted"),
+    }
+}
+
+/// Messages and bytes in all folders of an account.
+pub fn usage(conn: &Connection, account: AccountId) -> Result<(u64, u64), StoreError> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT coalesce(sum(present), 0), coalesce(sum(bytes), 0) FROM mb_count WHERE account = ?1",
+        )?
+        .query_row([account.0], |r| Ok((r.get::<_, i64>(0)? as u64, r.get::<_, i64>(1)? as u64)))?)
+}
+
+/// Subscribes to a name, whether or not the folder exists (RFC 9051 §6.3.7).
+pub fn subscribe(batch: &mut Batch<'_>, account: AccountId, name: &str) -> Result<(), StoreError> {
+    let name = canonical(name);
+    check_name(&name)?;
+    let count: i64 = batch
+        .sql()
+        .prepare_cached("SELECT count(*) FROM mb_subscription WHERE account = ?1")?
+        .query_row([account.0], |r| r.get(0))?;
+    if count >= SUBSCRIPTIONS_MAX {
+        return rule(format!("[LIMIT] this account has {SUBSCRIPTIONS_MAX} subscriptions"));
+    }
+    batch
+        .sql()
+        .prepare_cached("INSERT OR IGNORE INTO mb_subscription (account, name) VALUES (?1, ?2)")?
+        .execute(params![account.0, name])?;
+    Ok(())
+}
+
+pub fn unsubscribe(batch: &mut Batch<'_>, account: AccountId, name: &str) -> Result<(), StoreError> {
+    batch
+        .sql()
+        .prepare_cached("DELETE FROM mb_subscription WHERE account = ?1 AND name = ?2")?
+        .execute(params![account.0, canonical(name)])?;
+    Ok(())
+}
+
+/// Names an account has subscribed to.
+pub fn subscriptions(conn: &Connection, account: AccountId) -> Result<Vec<String>, StoreError> {
+    let mut read =
+        conn.prepare_cached("SELECT name FROM mb_subscription WHERE account = ?1 ORDER BY name")?;
+    let rows = read.query_map([account.0], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes everything an account has, when the account goes.
+pub fn remove_account(batch: &mut Batch<'_>, pen: &Pen, account: AccountId) -> Result<(), StoreError> {
+    for folder in list(batch.sql(), account)? {
+        let named = Folder { name: format!("removed {}", folder.name), ..folder };
+        delete(batch, pen, &named)?;
+    }
+    crate::text::forget(batch, account)?;
+    for (table, column) in
+        [("mb_subscription", "account"), ("mb_keyword", "account"), ("mb_metadata", "owner")]
+    {
+        batch.sql().execute(&format!("DELETE FROM {table} WHERE {column} = ?1"), [account.0])?;
+    }
+    Ok(())
+}
