@@ -33,9 +33,11 @@ impl Server {
 
     pub(crate) fn authorization(&mut self, command: Command<'_>) {
         match command {
-            Command::User(_) | Command::Pass(_) if !self.passwords_pass() => {
-                self.err("[AUTH] Passwords are taken over encrypted connections only: switch on TLS.");
+            Command::User(name) if !self.passwords_pass() => {
+                let user = Some(sasl::server::text(&name[..name.len().min(sasl::server::USER_MAX)]));
+                self.ask(Asked::Password, Ask::Sasl(Question::Unencrypted { user, via: "POP3 USER" }));
             }
+            Command::Pass(_) if !self.passwords_pass() => self.failed(Failure::TooWeak),
             Command::User(name) if name.len() > sasl::server::USER_MAX => {
                 self.err("[AUTH] That user name is too long.");
             }
@@ -81,10 +83,11 @@ impl Server {
     fn auth(&mut self, name: &str, initial: Option<&[u8]>) {
         let offered = self.mechanisms();
         let Some(mechanism) = Mechanism::parse(name).filter(|m| offered.contains(m)) else {
-            return match offered.is_empty() {
-                true => self.err("[AUTH] Log-ins need an encrypted connection: switch on TLS."),
-                false => self.err("[AUTH] That mechanism is not offered; CAPA lists those that are."),
-            };
+            if let (true, Some(known)) = (offered.is_empty(), Mechanism::parse(name)) {
+                let question = Question::Unencrypted { user: None, via: known.name() };
+                return self.ask(Asked::Password, Ask::Sasl(question));
+            }
+            return self.err("[AUTH] That mechanism is not offered; CAPA lists those that are.");
         };
         let plus = offered.iter().any(|m| m.is_plus());
         let (exchange, step) = Exchange::begin(mechanism, initial, self.tls.as_deref(), plus);

@@ -184,14 +184,15 @@ mod tests {
                     Step::Ask(Question::Keys { user, hash }) => {
                         assert_eq!(user, "bob=x");
                         let keys = Keys::derive(hash, "pencil", b"salty salt", 4096);
-                        server.answered(Answer::Keys { keys, nonce: [5; 18] })
+                        let other = Keys::derive(hash, "another", b"salty salt", 4096);
+                        server.answered(Answer::Keys { keys: vec![other, keys], nonce: [5; 18] })
                     }
                     Step::Ask(Question::Password { user, password, .. }) => {
                         assert_eq!((user.as_str(), password.reveal().as_str()), ("bob=x", "pencil"));
                         server.answered(Answer::Granted)
                     }
                     Step::Ask(Question::Proof { right, .. }) => {
-                        assert!(right);
+                        assert_eq!(right, Some(1));
                         server.answered(Answer::Granted)
                     }
                     step => step,

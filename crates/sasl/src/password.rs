@@ -12,7 +12,10 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use sha2::{Digest, Sha256};
+
 use crate::same;
+use crate::scram::{Hash, ITERATIONS, Keys};
 pub use scheme::Scheme;
 
 /// What a password hash may cost at most. A foolish or hostile stored hash must not stop the host.
@@ -62,6 +65,33 @@ pub fn make(password: &str, salt: &[u8; 16], cost: Cost) -> String {
         STANDARD_NO_PAD.encode(salt),
         STANDARD_NO_PAD.encode(hash)
     )
+}
+
+/// Everything a new password is stored as: argon2id for passwords that are shown to us, SCRAM
+/// keys for those that are not. `scram_salt` is that of the account's other keys, if it has any.
+pub fn make_all(password: &str, salt: &[u8; 16], scram_salt: &[u8], cost: Cost) -> Vec<String> {
+    let keys = |hash: Hash| {
+        let keys = Keys::derive(hash, password, scram_salt, ITERATIONS);
+        format!("{{{}}}{}", hash.scheme(), keys.print())
+    };
+    vec![make(password, salt, cost), keys(Hash::Sha256), keys(Hash::Sha1)]
+}
+
+/// The same for a password that is random itself (an app password): nobody can guess it at any
+/// speed, so a fast hash will do, and an account may have many without making log-ins slow.
+pub fn make_all_random(password: &str, salt: &[u8; 16], scram_salt: &[u8]) -> Vec<String> {
+    let mut all = make_all(password, salt, scram_salt, Cost { memory_kib: 8, passes: 1 });
+    let digest = Sha256::new().chain_update(password).chain_update(salt).finalize();
+    all[0] = format!("{{SSHA256}}{}", crate::encode(&[&digest[..], salt].concat()));
+    all
+}
+
+/// The SCRAM keys among stored texts.
+pub fn scram_keys(stored: &str, hash: Hash) -> Option<Keys> {
+    match Scheme::read(stored) {
+        Ok(Scheme::Scram { hash: of, keys }) if of == hash => Some(keys),
+        _ => None,
+    }
 }
 
 /// Checks a password against what is stored.

@@ -32,11 +32,14 @@ pub enum Question {
     },
     /// The SCRAM keys of a user. For one who has none: [`Keys::nobody`].
     Keys { user: String, hash: Hash },
-    /// A SCRAM proof was checked and found right or wrong. Asked in both cases, so that wrong
-    /// ones are counted and may cost time.
-    Proof { user: String, acting_as: Option<String>, via: &'static str, right: bool },
+    /// A SCRAM proof was checked: right for the keys at this place of [`Answer::Keys`], or wrong.
+    /// Asked in both cases, so that wrong ones are counted and may cost time.
+    Proof { user: String, acting_as: Option<String>, via: &'static str, right: Option<usize> },
     /// Is this token good, and for this user?
     Token { user: Option<String>, token: Secret<String>, via: &'static str },
+    /// A log-in that is not taken without TLS was tried without it. Told so that it is recorded
+    /// and its owner can be helped; the answer is [`Failure::TooWeak`].
+    Unencrypted { user: Option<String>, via: &'static str },
 }
 
 impl Question {
@@ -50,9 +53,11 @@ impl Question {
 pub enum Answer {
     /// The log-in stands.
     Granted,
-    /// The keys asked for, and fresh randomness for our nonce.
+    /// The keys asked for, and fresh randomness for our nonce. An account with several
+    /// passwords has several keys; all have the salt and iterations of the first, and there is
+    /// always one.
     Keys {
-        keys: Keys,
+        keys: Vec<Keys>,
         nonce: [u8; 18],
     },
     Refused(Failure),
@@ -127,7 +132,7 @@ enum State {
 
 struct ScramFinal {
     first: First,
-    keys: Keys,
+    keys: Vec<Keys>,
     nonce: String,
     server_first: String,
 }
@@ -315,9 +320,10 @@ impl Exchange {
         }
     }
 
-    fn scram_challenge(&mut self, first: First, keys: Keys, nonce: [u8; 18]) -> Step {
+    fn scram_challenge(&mut self, first: First, keys: Vec<Keys>, nonce: [u8; 18]) -> Step {
+        let Some(shown) = keys.first() else { stdx::never!("an answer without keys") };
         let nonce = format!("{}{}", first.nonce, encode(&nonce));
-        let server_first = format!("r={nonce},s={},i={}", encode(&keys.salt), keys.iterations);
+        let server_first = format!("r={nonce},s={},i={}", encode(&shown.salt), shown.iterations);
         let challenge = encode(server_first.as_bytes());
         self.state = State::ScramFinal(Box::new(ScramFinal { first, keys, nonce, server_first }));
         Step::Challenge(challenge)
@@ -336,8 +342,12 @@ impl Exchange {
         }
         let hash = self.hash();
         let auth = format!("{},{},{}", fin.first.bare, fin.server_first, last.without_proof);
-        let right = fin.keys.proof_fits(hash, auth.as_bytes(), &last.proof) && same(&channel, &last.channel);
-        self.state = State::ScramProof { signature: fin.keys.server_signature(hash, auth.as_bytes()) };
+        let auth = auth.as_bytes();
+        let bound = same(&channel, &last.channel);
+        let fits = |k: &Keys| bound && k.proof_fits(hash, auth, &last.proof);
+        let right = fin.keys.iter().position(fits);
+        let signature = fin.keys[right.unwrap_or(0)].server_signature(hash, auth);
+        self.state = State::ScramProof { signature };
         let user = fin.first.user;
         let acting_as = fin.first.authzid.filter(|a| *a != user);
         Step::Ask(Question::Proof { user, acting_as, via: self.mechanism.name(), right })

@@ -42,6 +42,9 @@ impl Voice for Client {
             Ask::Sasl(sasl::Question::Password { user, password, via, .. }) => {
                 format!("password {user} {} {via}", password.reveal())
             }
+            Ask::Sasl(sasl::Question::Unencrypted { user, via }) => {
+                format!("unencrypted {} {via}", user.as_deref().unwrap_or("-"))
+            }
             Ask::Sasl(_) => "sasl".into(),
             Ask::Enter => "enter".into(),
             Ask::Texts { uids } => uids.iter().fold("texts".into(), |mut s, u| {
@@ -56,6 +59,7 @@ impl Voice for Client {
         match text {
             "granted" => Answer::Sasl(sasl::Answer::Granted),
             "wrong" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::Wrong)),
+            "weak" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::TooWeak)),
             "held off" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::HeldOff)),
             "drop" => Answer::Drop(maildrop()),
             "in use" => Answer::Refused(Refusal::InUse),
@@ -218,9 +222,15 @@ fn passwords_need_tls() {
         &voice(),
         "S: +OK mx.example Postroad POP3 ready (s=7)
 C: USER bob
-S: -ERR [AUTH] Passwords are taken over encrypted connections only: switch on TLS.
+? unencrypted bob POP3 USER
+! weak
+S: -ERR [AUTH] this log-in needs an encrypted connection: switch on TLS (s=7)
 C: AUTH PLAIN AGJvYgB4
-S: -ERR [AUTH] Log-ins need an encrypted connection: switch on TLS.
+? unencrypted - PLAIN
+! weak
+S: -ERR [AUTH] this log-in needs an encrypted connection: switch on TLS (s=7)
+C: AUTH CRAM-MD5
+S: -ERR [AUTH] That mechanism is not offered; CAPA lists those that are.
 C: CAPA
 S: +OK This server can:
 S: TOP

@@ -69,3 +69,16 @@ fn broken_and_ruinous_hashes_are_unusable() {
         assert!(matches!(verify(stored, "secret", CHEAP), Fit::Unusable(_)), "{stored}");
     }
 }
+
+#[test]
+fn a_new_password_is_stored_in_every_form_we_offer() {
+    for all in [make_all("pw", &[1; 16], b"a salt", CHEAP), make_all_random("pw", &[1; 16], b"a salt")] {
+        assert_eq!(all.len(), 3);
+        for stored in &all {
+            assert!(matches!(verify(stored, "pw", CHEAP), Fit::Yes { .. }), "{stored}");
+            assert_eq!(verify(stored, "pW", CHEAP), Fit::No, "{stored}");
+        }
+        assert_eq!(scram_keys(&all[1], Hash::Sha256).expect("keys").salt, b"a salt");
+        assert!(scram_keys(&all[1], Hash::Sha1).is_none() && scram_keys(&all[0], Hash::Sha1).is_none());
+    }
+}

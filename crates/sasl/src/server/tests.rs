@@ -80,7 +80,7 @@ fn scram(mechanism: Mechanism, header: &str, tls: Option<&TlsFacts>, password: &
     let Step::Ask(Question::Keys { user, .. }) = step else { return step };
     assert_eq!(user, "bob,x");
     let keys = Keys::derive(hash, "pencil", b"0123456789abcdef", 4096);
-    let server_first = challenge(ex.answered(Answer::Keys { keys: keys.clone(), nonce: [7; 18] }));
+    let server_first = challenge(ex.answered(Answer::Keys { keys: vec![keys.clone()], nonce: [7; 18] }));
     let nonce = server_first.strip_prefix("r=").and_then(|r| r.split(',').next()).expect("nonce");
     let mut channel = header.as_bytes().to_vec();
     if header.starts_with("p=tls-exporter") {
@@ -91,7 +91,7 @@ fn scram(mechanism: Mechanism, header: &str, tls: Option<&TlsFacts>, password: &
     let (proof, signature) = prove(hash, password, (&keys.salt, 4096), auth.as_bytes());
     let step = ex.line(&b64(&format!("{without},p={}", encode(&proof))));
     let Step::Ask(Question::Proof { right, .. }) = step else { return step };
-    if !right {
+    if right.is_none() {
         return ex.answered(Answer::Refused(Failure::Wrong));
     }
     assert_eq!(challenge(ex.answered(Answer::Granted)), format!("v={}", encode(&signature)));
@@ -172,7 +172,7 @@ fn no_input_panics() {
             step = match step {
                 Step::Challenge(_) => ex.line(encode(&line).as_bytes()),
                 Step::Ask(Question::Keys { hash, user }) => {
-                    ex.answered(Answer::Keys { keys: Keys::nobody(hash, b"s", &user), nonce: [1; 18] })
+                    ex.answered(Answer::Keys { keys: vec![Keys::nobody(hash, b"s", &user)], nonce: [1; 18] })
                 }
                 Step::Ask(_) => ex.answered(Answer::Refused(Failure::Wrong)),
                 Step::Done | Step::Failed(_) => break,
