@@ -23,7 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stdx::{Machine, Span};
+use stdx::{Machine, Span, TlsFacts};
 use tokio::sync::watch;
 use world::{Clock, Connection};
 
@@ -45,6 +45,11 @@ pub trait Desk: Send {
     fn notice(&mut self) -> impl Future<Output = <Self::M as Machine>::Notice> + Send {
         std::future::pending()
     }
+
+    /// TLS stands; told right after the machine was. For the record of a log-in.
+    fn tls_started(&mut self, facts: &TlsFacts) {
+        let _ = facts;
+    }
 }
 
 impl<D: Desk> Desk for &mut D {
@@ -57,6 +62,9 @@ impl<D: Desk> Desk for &mut D {
     }
     fn notice(&mut self) -> impl Future<Output = <Self::M as Machine>::Notice> + Send {
         (**self).notice()
+    }
+    fn tls_started(&mut self, facts: &TlsFacts) {
+        (**self).tls_started(facts);
     }
 }
 
@@ -86,6 +94,16 @@ pub struct Limits {
     pub bytes_per_s_min: u64,
     /// After [`Machine::shutdown`] the session may go on this long.
     pub stop_grace: Span,
+    /// When a write fails, how long to listen for what the peer may have said before. A client
+    /// wants to know why it was cut off; a server must not act on what comes after the end.
+    pub hear_out: Span,
+}
+
+impl Limits {
+    /// For the client's side of a conversation.
+    pub fn client() -> Limits {
+        Limits { hear_out: Span::secs(2), ..Limits::default() }
+    }
 }
 
 impl Default for Limits {
@@ -95,6 +113,7 @@ impl Default for Limits {
             write: Span::mins(3),
             bytes_per_s_min: 1024,
             stop_grace: Span::secs(20),
+            hear_out: Span::ZERO,
         }
     }
 }

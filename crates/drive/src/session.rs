@@ -66,8 +66,17 @@ impl<D: Desk> Session<D> {
         let meter = self.wires.meter.clone();
         Meter::add(&meter.sessions, 1);
         let open = OpenGauge::new(&meter);
-        let why = match AssertUnwindSafe(self.converse()).catch_unwind().await {
-            Ok(Ok(why) | Err(why)) => why,
+        let conversation = async {
+            match self.converse().await {
+                Ok(why) => why,
+                Err(why) => {
+                    self.end_deaf(&why).await;
+                    why
+                }
+            }
+        };
+        let why = match AssertUnwindSafe(conversation).catch_unwind().await {
+            Ok(why) => why,
             Err(panic) => {
                 Meter::add(&meter.panics, 1);
                 self.say_farewell().await;
@@ -113,7 +122,7 @@ impl<D: Desk> Session<D> {
             let deadline = self.machine.deadline().into_iter().chain(stopping).min();
             let now = clock.now();
             if stopping.is_some_and(|at| at <= now) {
-                return Ok(Why::Stopped);
+                return Err(Why::Stopped);
             }
             let overdue = self.machine.deadline().is_some_and(|at| at <= now);
             idle_fires = if overdue { idle_fires + 1 } else { 0 };
@@ -132,11 +141,7 @@ impl<D: Desk> Session<D> {
                 self.machine.closed(now);
             }
             Woke::Read(Ok(n)) => self.line.bytes_in += n as u64,
-            Woke::Read(Err(e)) => {
-                self.line.out.drop_all();
-                self.machine.closed(now);
-                return Err(Why::Broken(e.to_string()));
-            }
+            Woke::Read(Err(e)) => return Err(Why::Broken(e.to_string())),
             Woke::Notice(notice) => self.machine.notified(now, notice),
             Woke::Stop => {
                 *stopping = Some(now + self.wires.limits.stop_grace);
@@ -182,6 +187,45 @@ impl<D: Desk> Session<D> {
             }
         }
         Ok(false)
+    }
+
+    /// The connection cannot be written any more. Hears what the peer may still have said (a 421 in
+    /// the middle of our text explains the break), tells the machine that all is over, and lets
+    /// it ask its last questions; what it says is dropped.
+    async fn end_deaf(&mut self, why: &Why) {
+        self.line.out.drop_all();
+        let clock = self.wires.clock.clone();
+        let patience = self.wires.limits.hear_out;
+        if matches!(why, Why::Broken(_) | Why::Stalled) && patience > Span::ZERO {
+            let until = clock.now() + patience;
+            // Bounded by the patience and by what a socket's buffer holds.
+            for _ in 0..64 {
+                let Session { machine, line, .. } = self;
+                let read = std::future::poll_fn(|cx| {
+                    line.poll_read(cx, |bytes| machine.received(clock.now(), bytes))
+                });
+                match within(&*clock, until.since(clock.now()), read).await {
+                    Some(Ok(n)) if n > 0 => self.act_deaf().await,
+                    _ => break,
+                }
+            }
+        }
+        self.machine.closed(clock.now());
+        self.act_deaf().await;
+    }
+
+    async fn act_deaf(&mut self) {
+        // A machine that is never done after its end is broken; leave it.
+        for _ in 0..1000 {
+            match self.machine.next() {
+                Some(Action::Ask(ask)) => {
+                    let answer = Box::pin(self.desk.answer(ask)).await;
+                    self.machine.answered(self.wires.clock.now(), answer);
+                }
+                Some(Action::Send(_)) => {}
+                _ => return,
+            }
+        }
     }
 
     /// Asks the desk. What was said before the question goes out meanwhile. A connection that
@@ -238,12 +282,12 @@ impl<D: Desk> Session<D> {
         match done {
             Some(Ok((stream, facts))) => {
                 self.line.stream = Some(stream);
-                self.line.tls = Some(Box::new(facts.clone()));
-                self.machine.tls_started(clock.now(), facts);
+                self.machine.tls_started(clock.now(), facts.clone());
+                self.desk.tls_started(&facts);
+                self.line.tls = Some(Box::new(facts));
                 Ok(())
             }
             failed => {
-                self.machine.closed(clock.now());
                 let why =
                     failed.and_then(Result::err).unwrap_or_else(|| "the handshake took too long".into());
                 Err(Why::TlsFailed(why))
@@ -323,7 +367,7 @@ async fn stopped(stop: &mut crate::Stop) {
 
 /// Runs `work` for at most `limit`; `None` if it took longer. The timer is made only if the work
 /// does not finish at once.
-async fn within<T>(clock: &dyn Clock, limit: Span, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(clock: &dyn Clock, limit: Span, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut sleep: Option<Later<'_, ()>> = None;
     std::future::poll_fn(|cx| {

@@ -105,6 +105,8 @@ impl Machine for Echo {
     }
     fn closed(&mut self, _: Now) {
         self.log.lock().expect("log").push("closed".into());
+        self.say("dropped");
+        self.out.push_back(Action::Ask("last".into()));
     }
     fn shutdown(&mut self, now: Now) {
         self.deadline = Some(now + Span::hours(1));
@@ -118,7 +120,7 @@ impl Machine for Echo {
     }
 }
 
-struct EchoDesk(Option<tokio::sync::mpsc::Receiver<String>>);
+struct EchoDesk(Option<tokio::sync::mpsc::Receiver<String>>, Option<Arc<Mutex<Vec<String>>>>);
 impl Desk for EchoDesk {
     type M = Echo;
     async fn answer(&mut self, ask: String) -> String {
@@ -126,6 +128,9 @@ impl Desk for EchoDesk {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         assert!(!ask.contains("fault"), "the desk breaks");
+        if let Some(log) = &self.1 {
+            log.lock().expect("log").push(format!("asked {ask}"));
+        }
         ask.to_uppercase()
     }
     async fn notice(&mut self) -> String {
@@ -156,7 +161,7 @@ fn serve(wires: Wires) -> (DuplexStream, tokio::task::JoinHandle<End>, Arc<Mutex
     let (near, far) = tokio::io::duplex(64 * 1024);
     let machine = Echo::default();
     let log = machine.log.clone();
-    let task = tokio::spawn(run(machine, EchoDesk(None), connection(far), wires));
+    let task = tokio::spawn(run(machine, EchoDesk(None, None), connection(far), wires));
     (near, task, log)
 }
 
@@ -257,7 +262,7 @@ async fn nothing_is_read_while_a_question_is_open() {
     let (near, far) = tokio::io::duplex(16);
     let machine = Echo::default();
     let log = machine.log.clone();
-    tokio::spawn(run(machine, EchoDesk(None), connection(far), wires(Tls::None, never_stop())));
+    tokio::spawn(run(machine, EchoDesk(None, None), connection(far), wires(Tls::None, never_stop())));
     let (mut reader, mut writer) = tokio::io::split(near);
     tokio::spawn(async move { while reader.read_u8().await.is_ok() {} });
     let begin = tokio::time::Instant::now();
@@ -274,7 +279,7 @@ async fn notices_reach_a_waiting_session() {
     let (say, heard) = tokio::sync::mpsc::channel(1);
     tokio::spawn(run(
         Echo::default(),
-        EchoDesk(Some(heard)),
+        EchoDesk(Some(heard), None),
         connection(far),
         wires(Tls::None, never_stop()),
     ));
@@ -291,6 +296,24 @@ async fn a_peer_that_leaves_ends_the_session() {
     let why = task.await.expect("task").why;
     assert!(matches!(why, Why::PeerClosed | Why::Broken(_)), "{why}");
     assert!(why != Why::PeerClosed || log.lock().expect("log").contains(&"closed".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_hears_why_it_was_cut_off_and_asks_its_last_question() {
+    let (mut near, far) = tokio::io::duplex(64);
+    let machine = Echo { client: true, ..Echo::default() };
+    let log = machine.log.clone();
+    let limits = Limits { write: Span::secs(5), ..Limits::client() };
+    let wires = Wires { limits, ..wires(Tls::None, never_stop()) };
+    let (say, heard) = tokio::sync::mpsc::channel(1);
+    let desk = EchoDesk(Some(heard), Some(log.clone()));
+    let task = tokio::spawn(run(machine, desk, connection(far), wires));
+    // The client talks, nobody reads, and the peer says why at the end.
+    say.send("x".repeat(1000)).await.expect("someone listens");
+    tokio::task::yield_now().await;
+    near.write_all(b"421 enough\r\n").await.expect("write");
+    assert_eq!(task.await.expect("task").why, Why::Stalled);
+    assert_eq!(*log.lock().expect("log"), ["421 enough", "closed", "asked last"]);
 }
 
 struct OneCert(Arc<rustls::ServerConfig>, Vec<u8>);
@@ -322,7 +345,7 @@ async fn shake(trust: impl FnOnce(&CertificateDer<'static>) -> Trust) -> (Vec<St
     let server_machine = Echo::default();
     let server_log = server_machine.log.clone();
     let serving =
-        tokio::spawn(run(server_machine, EchoDesk(None), connection(far), wires(server, never_stop())));
+        tokio::spawn(run(server_machine, EchoDesk(None, None), connection(far), wires(server, never_stop())));
     let mut store = rustls::RootCertStore::empty();
     store.add(der.clone()).expect("root");
     let client =
@@ -330,9 +353,11 @@ async fn shake(trust: impl FnOnce(&CertificateDer<'static>) -> Trust) -> (Vec<St
     let machine = Echo { client: true, ..Echo::default() };
     let log = machine.log.clone();
     let wires = wires(Tls::Client { tls: Arc::new(client), implicit: true }, never_stop());
-    let client =
-        tokio::time::timeout(Duration::from_secs(5), run(machine, EchoDesk(None), connection(near), wires))
-            .await;
+    let client = tokio::time::timeout(
+        Duration::from_secs(5),
+        run(machine, EchoDesk(None, None), connection(near), wires),
+    )
+    .await;
     drop(serving);
     let why = client.map_or(Why::Done, |end| end.why);
     let mut log = log.lock().expect("log").clone();

@@ -95,6 +95,21 @@ pub(crate) async fn handshake(tls: Tls, stream: Box<dyn Stream>) -> Result<Shake
     }
 }
 
+/// The implicit server handshake alone, for streams that no machine drives (HTTP). A plain
+/// listener's connection comes back as it is; `None`: the handshake failed or took too long.
+pub async fn accept(connection: world::Connection, wires: &crate::Wires) -> Option<world::Connection> {
+    let Tls::Server { certificates, implicit: true } = &wires.tls else { return Some(connection) };
+    let world::Connection { stream, local, peer } = connection;
+    let handshake = Box::pin(serve(&**certificates, stream));
+    match crate::session::within(&*wires.clock, wires.limits.handshake, handshake).await {
+        Some(Ok((stream, _))) => Some(world::Connection { stream, local, peer }),
+        _ => {
+            crate::Meter::add(&wires.meter.tls_failures, 1);
+            None
+        }
+    }
+}
+
 async fn serve(certificates: &dyn TlsServer, stream: Box<dyn Stream>) -> Result<Shaken, String> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|e| e.to_string())?;
     let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);

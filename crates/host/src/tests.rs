@@ -50,7 +50,7 @@ async fn an_authority_stays_and_its_certificates_verify() {
     let ca = std::fs::read(&first.ca).expect("ca.pem");
     let again = authority::ensure(&folder, &names, SystemClock.now()).expect("authority");
     assert_eq!(ca, std::fs::read(&again.ca).expect("ca.pem"), "the authority stays the same");
-    let certificates = Certificates::load(&[again.pair.clone()]).expect("load");
+    let certificates = Certificates::load(std::slice::from_ref(&again.pair)).expect("load");
     assert_eq!(certificates.list()[0].0, ["mx.example"]);
     assert!(certificates.list()[0].1 > SystemClock.now() + Span::days(700));
     let pick = certificates.pick(Some("mx.example")).expect("pick");
