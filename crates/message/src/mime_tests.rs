@@ -47,10 +47,10 @@ fn parts_are_found_between_boundaries() {
         "multi 22 4|>leaf \"one\" 0|",
     );
     // Never closed.
-    check("Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n", "multi 14 3|>leaf \"one\\n\" 1|");
+    check("Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n", "multi 12 3|>leaf \"one\\n\" 1|");
     // No part at all, and no boundary at all.
     check("Content-Type: multipart/mixed; boundary=b\n\nnothing\n", "multi 9 1|");
-    check("Content-Type: multipart/mixed\n\n--b\n\none\n", "multi 14 3|");
+    check("Content-Type: multipart/mixed\n\n--b\n\none\n", "multi 12 3|");
     // An empty body; a header cut off by the boundary.
     check(
         "Content-Type: multipart/mixed; boundary=b\n\n--b\n--b\n\n--b--\n",
