@@ -1,1 +1,368 @@
-//! One TOML for what belongs to the host; every error with file:line, caret and remedy.
+//! One TOML for what belongs to the host; every error with file, line, caret and remedy.
+//!
+//! What it is: [`keys`] is the table of every key; [`read`] and [`parse`] make a [`Config`] of a
+//! file or say all that is wrong with it ([`Faults`]); [`explain`], [`reference`] and
+//! [`Config::show`] are made from the same table. Config is data: no expressions, no scripts;
+//! secrets stand in files of their own. What it is not: settings that change at run time (the
+//! directory keeps those). Begin with [`Config`].
+
+mod fault;
+pub mod keys;
+mod read;
+mod show;
+pub mod value;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use stdx::{Bytes, Secret, Span};
+
+pub use fault::{Fault, Faults};
+pub use show::{explain, reference};
+
+use read::{Filled, Tree};
+use value::Value;
+
+/// What speaks on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    Smtp,
+    Submission,
+    Imap,
+    Pop3,
+    Http,
+}
+
+/// TLS on a port, or towards a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    StartTls,
+    Implicit,
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub front: Front,
+    pub address: SocketAddr,
+    pub tls: TlsMode,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone)]
+pub struct Egress {
+    pub name: String,
+    pub source: Option<IpAddr>,
+    pub helo: String,
+    pub relay: Option<Relay>,
+}
+
+#[derive(Clone)]
+pub struct Relay {
+    pub host: String,
+    pub port: u16,
+    pub tls: TlsMode,
+    pub login: Option<(String, Secret<String>)>,
+}
+
+/// A host's configuration, complete and checked.
+#[derive(Clone)]
+pub struct Config {
+    pub host_name: String,
+    pub data: PathBuf,
+    pub user: Option<String>,
+    pub listeners: Vec<Listener>,
+    pub certificates: Vec<Certificate>,
+    pub egresses: Vec<Egress>,
+    pub limits: Limits,
+    pub queue: Queue,
+    pub dns: Dns,
+    pub access: Access,
+    pub store_reserve: Bytes,
+    pub ledger_keeps: Span,
+    pub ledger_rows_max: u64,
+    pub log: Log,
+    tree: Tree,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub message_size: Bytes,
+    pub recipients: usize,
+    pub sessions: usize,
+    pub sessions_per_address: usize,
+    pub hops: usize,
+    pub sessions_per_destination: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub give_up_after: Span,
+    pub delay_notice_after: Span,
+    pub remote_port: u16,
+}
+
+#[derive(Clone, Debug)]
+pub struct Dns {
+    pub servers: Vec<SocketAddr>,
+    pub trust_ad: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Access {
+    pub trusted_networks: Vec<(IpAddr, u8)>,
+    pub login_without_domain: bool,
+    pub login_in_capitals: bool,
+    pub plain_on_trusted_network: bool,
+    pub trusted_authorities: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: String,
+    pub file: Option<PathBuf>,
+    pub budget: Bytes,
+}
+
+/// Reads and checks a file, and the secrets it points to.
+pub fn read(file: &Path) -> Result<Config, Faults> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| Faults::unreadable(&name, &e))?;
+    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+    parse(&name, &text, &|path| {
+        let text = std::fs::read_to_string(folder.join(path))?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    })
+}
+
+/// How secrets are fetched: the first line of a file.
+pub type Fetch<'f> = &'f dyn Fn(&Path) -> std::io::Result<String>;
+
+/// Reads and checks a file's text.
+pub fn parse(name: &str, text: &str, fetch: Fetch<'_>) -> Result<Config, Faults> {
+    let (tree, mut faults) = read::read(text);
+    if !faults.is_empty() {
+        return Err(Faults::new(name, text, faults));
+    }
+    let config = build(tree, fetch, &mut faults);
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(Faults::new(name, text, faults)),
+    }
+}
+
+impl Config {
+    /// The values as a file; with `all` the defaults too.
+    pub fn show(&self, all: bool) -> String {
+        show::show(&self.tree, all)
+    }
+}
+
+/// The ports a mail host has when nothing else is said.
+fn standard_listeners() -> Vec<Listener> {
+    use Front::{Http, Imap, Pop3, Smtp, Submission};
+    use TlsMode::{Implicit, StartTls};
+    let at = |front, port, tls| Listener {
+        front,
+        address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+        tls,
+    };
+    vec![
+        at(Smtp, 25, StartTls),
+        at(Submission, 587, StartTls),
+        at(Submission, 465, Implicit),
+        at(Imap, 143, StartTls),
+        at(Imap, 993, Implicit),
+        at(Pop3, 110, StartTls),
+        at(Pop3, 995, Implicit),
+        at(Http, 443, Implicit),
+    ]
+}
+
+/// `None` only together with a fault.
+fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config> {
+    let top = tree.one("");
+    let host_name = text(&top, "host_name")?;
+    let (limits, queue, dns) = (tree.one("limits"), tree.one("queue"), tree.one("dns"));
+    let (access, ledger, log) = (tree.one("access"), tree.one("ledger"), tree.one("log"));
+    let mut listeners: Vec<Listener> =
+        tree.many("listener").iter().filter_map(|l| listener(l, faults)).collect();
+    if tree.many("listener").is_empty() {
+        listeners = standard_listeners();
+    }
+    let egresses = egresses(&tree, &host_name, fetch, faults);
+    let certificates = tree.many("certificate").iter();
+    let certificates =
+        certificates.filter_map(|c| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? }));
+    Some(Config {
+        data: path(&top, "data")?,
+        user: text(&top, "user"),
+        listeners,
+        certificates: certificates.collect(),
+        egresses,
+        limits: Limits {
+            message_size: size(&limits, "message_size")?,
+            recipients: count(&limits, "recipients")? as usize,
+            sessions: count(&limits, "sessions")? as usize,
+            sessions_per_address: count(&limits, "sessions_per_address")? as usize,
+            hops: count(&limits, "hops")? as usize,
+            sessions_per_destination: count(&limits, "sessions_per_destination")? as usize,
+        },
+        queue: Queue {
+            give_up_after: span(&queue, "give_up_after")?,
+            delay_notice_after: span(&queue, "delay_notice_after")?,
+            remote_port: count(&queue, "remote_port")? as u16,
+        },
+        dns: Dns {
+            servers: each(&dns, "servers", |v| if let Value::Address(at) = v { Some(*at) } else { None }),
+            trust_ad: flag(&dns, "trust_ad"),
+        },
+        access: Access {
+            trusted_networks: each(&access, "trusted_networks", |v| {
+                if let Value::Network(ip, bits) = v { Some((*ip, *bits)) } else { None }
+            }),
+            login_without_domain: flag(&access, "login_without_domain"),
+            login_in_capitals: flag(&access, "login_in_capitals"),
+            plain_on_trusted_network: flag(&access, "plain_on_trusted_network"),
+            trusted_authorities: each(&access, "trusted_authorities", |v| {
+                if let Value::Path(path) = v { Some(path.clone()) } else { None }
+            }),
+        },
+        store_reserve: size(&tree.one("store"), "reserve")?,
+        ledger_keeps: span(&ledger, "keep")?,
+        ledger_rows_max: count(&ledger, "rows")?,
+        log: Log { level: text(&log, "level")?, file: path(&log, "file"), budget: size(&log, "budget")? },
+        host_name,
+        tree,
+    })
+}
+
+fn listener(filled: &Filled, faults: &mut Vec<Fault>) -> Option<Listener> {
+    let front = match text(filled, "front")?.as_str() {
+        "smtp" => Front::Smtp,
+        "submission" => Front::Submission,
+        "imap" => Front::Imap,
+        "pop3" => Front::Pop3,
+        _ => Front::Http,
+    };
+    let Some(Value::Address(address)) = filled.get("address") else { return None };
+    let mut tls = mode(filled, "tls");
+    if front == Front::Http && tls == TlsMode::StartTls {
+        if filled.was_given("tls") {
+            faults.push(Fault {
+                at: filled.place("tls"),
+                what: "HTTP has no STARTTLS".into(),
+                remedy: "write \"implicit\" for HTTPS or \"none\"".into(),
+            });
+        }
+        tls = TlsMode::Implicit;
+    }
+    Some(Listener { front, address: *address, tls })
+}
+
+fn egresses(tree: &Tree, host_name: &str, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Vec<Egress> {
+    let mut out: Vec<Egress> = Vec::new();
+    for filled in tree.many("egress") {
+        let Some(name) = text(filled, "name") else { continue };
+        if out.iter().any(|e| e.name == name) {
+            faults.push(Fault {
+                at: filled.place("name"),
+                what: format!("there are two egresses \"{name}\""),
+                remedy: "give each its own name".into(),
+            });
+        }
+        let source = if let Some(Value::Ip(ip)) = filled.get("source") { Some(*ip) } else { None };
+        let helo = text(filled, "helo").unwrap_or_else(|| host_name.to_owned());
+        out.push(Egress { name, source, helo, relay: relay(filled, fetch, faults) });
+    }
+    if out.is_empty() && tree.many("egress").is_empty() {
+        out.push(Egress { name: "A".into(), source: None, helo: host_name.to_owned(), relay: None });
+    }
+    out
+}
+
+fn relay(filled: &Filled, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Relay> {
+    let Some(Value::HostPort(host, port)) = filled.get("relay") else {
+        for key in
+            ["relay_user", "relay_password_file", "relay_tls"].into_iter().filter(|k| filled.was_given(k))
+        {
+            faults.push(Fault {
+                at: filled.place(key),
+                what: format!("{key} says how to log in, but no relay is named"),
+                remedy: "write relay = \"host:port\" too, or take it away".into(),
+            });
+        }
+        return None;
+    };
+    let login = match (text(filled, "relay_user"), path(filled, "relay_password_file")) {
+        (None, None) => None,
+        (Some(user), Some(file)) => match fetch(&file) {
+            Ok(password) => Some((user, Secret::new(password))),
+            Err(e) => {
+                faults.push(Fault {
+                    at: filled.place("relay_password_file"),
+                    what: format!("{} cannot be read: {e}", file.display()),
+                    remedy: "name a file whose first line is the password".into(),
+                });
+                None
+            }
+        },
+        (user, _) => {
+            let (has, lacks) = if user.is_some() {
+                ("relay_user", "relay_password_file")
+            } else {
+                ("relay_password_file", "relay_user")
+            };
+            faults.push(Fault {
+                at: filled.place(has),
+                what: format!("{has} is given, but {lacks} is not"),
+                remedy: "a log-in needs both".into(),
+            });
+            None
+        }
+    };
+    Some(Relay { host: host.clone(), port: *port, tls: mode(filled, "relay_tls"), login })
+}
+
+fn mode(filled: &Filled, key: &str) -> TlsMode {
+    match text(filled, key).as_deref() {
+        Some("implicit") => TlsMode::Implicit,
+        Some("none") => TlsMode::None,
+        _ => TlsMode::StartTls,
+    }
+}
+
+// The table of keys has checked each kind; a getter that finds none finds a key left out.
+fn text(filled: &Filled, key: &str) -> Option<String> {
+    if let Some(Value::Text(text)) = filled.get(key) { Some(text.clone()) } else { None }
+}
+fn path(filled: &Filled, key: &str) -> Option<PathBuf> {
+    if let Some(Value::Path(path)) = filled.get(key) { Some(path.clone()) } else { None }
+}
+fn size(filled: &Filled, key: &str) -> Option<Bytes> {
+    if let Some(Value::Size(size)) = filled.get(key) { Some(*size) } else { None }
+}
+fn span(filled: &Filled, key: &str) -> Option<Span> {
+    if let Some(Value::Span(span)) = filled.get(key) { Some(*span) } else { None }
+}
+fn count(filled: &Filled, key: &str) -> Option<u64> {
+    if let Some(Value::Count(n)) = filled.get(key) { Some(*n) } else { None }
+}
+fn flag(filled: &Filled, key: &str) -> bool {
+    matches!(filled.get(key), Some(Value::Bool(true)))
+}
+fn each<T>(filled: &Filled, key: &str, read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
+    if let Some(Value::List(items)) = filled.get(key) {
+        items.iter().filter_map(read).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;
