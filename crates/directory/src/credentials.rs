@@ -136,6 +136,17 @@ pub fn credentials_of(conn: &Connection, id: AccountId) -> Result<Vec<Credential
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Whether some open account has a password, but none stored in a form that begins with `form`.
+pub fn any_password_without(conn: &Connection, form: &str) -> Result<bool, StoreError> {
+    let mut find = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM account a WHERE state = 'open'
+            AND EXISTS (SELECT 1 FROM credential c WHERE c.account = a.id AND kind = 'password')
+            AND NOT EXISTS (SELECT 1 FROM credential c WHERE c.account = a.id AND kind = 'password'
+                AND substr(hash, 1, length(?1)) = ?1))",
+    )?;
+    Ok(find.query_row([form], |r| r.get(0))?)
+}
+
 pub fn add_credential(
     batch: &mut Batch<'_>,
     account: AccountId,

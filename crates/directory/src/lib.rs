@@ -20,8 +20,8 @@ pub use accounts::{
 };
 pub use aliases::{Alias, add_alias, aliases, remove_alias, targets_of};
 pub use credentials::{
-    Credential, CredentialId, Kind, NewCredential, Scope, Scopes, add_credential, credentials_of,
-    remove_credential, set_password, used,
+    Credential, CredentialId, Kind, NewCredential, Scope, Scopes, add_credential, any_password_without,
+    credentials_of, remove_credential, set_password, used,
 };
 pub use dkim::{Algorithm, DkimKey, KeyState, add_dkim_key, dkim_keys, remove_dkim_key, set_dkim_state};
 pub use domains::{
