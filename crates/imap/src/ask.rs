@@ -489,11 +489,12 @@ pub struct Found {
     pub modseq: Option<u64>,
 }
 
-/// A thread: a message (or none, for a missing parent) and what answers it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One node of a forest of threads, written parents first: its depth (0 begins a new thread; at
+/// most one more than the node before) and its message, or none for a parent that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
+    pub depth: u32,
     pub uid: Option<u32>,
-    pub children: Vec<Thread>,
 }
 
 /// RFC 9208.

@@ -2,17 +2,21 @@
 //!
 //! What it is: a machine ([`server::Server`]) that reads commands, keeps each session's view of
 //! the selected folder, and asks a desk ([`ask::Ask`]) for everything it cannot know; pure
-//! functions for SEARCH, SORT and THREAD ([`search`]).
+//! functions for SEARCH, SORT and THREAD (`search`).
 //! What it is not: a keeper. It stores nothing, opens nothing and knows no account.
 //! Begin with [`ask`].
 
 pub mod ask;
 pub mod command;
+pub mod fields;
 pub mod flags;
 pub mod grammar;
+pub mod server;
 pub mod set;
+mod view;
 pub mod wire;
 
 pub use ask::{Answer, Ask, Code, Notice, Refusal};
+pub use server::{Limits, Server, Settings};
 pub use flags::{FlagNames, Flags, Keywords};
 pub use set::{SeqSet, UidSet};

@@ -201,6 +201,10 @@ impl SeqSet {
         }
         UidSet::of_ranges(ranges)
     }
+    /// `*` is one of the ends.
+    pub fn reaches_end(&self) -> bool {
+        self.0.iter().any(|&(a, b)| a.is_none() || b.is_none())
+    }
     /// The greatest number typed, if any number was.
     pub fn greatest_typed(&self) -> Option<u32> {
         self.0.iter().flat_map(|&(a, b)| [a, b]).flatten().max()

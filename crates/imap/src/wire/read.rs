@@ -19,8 +19,8 @@ pub enum Event {
     /// The text so far (in [`Reader::head`]) ends with the announcement of a literal. Call
     /// `inline`, `begin_stream`, `skip` or `forget` before `next`.
     Literal(Literal),
-    /// The line or command grew beyond its limit; it is being skipped.
-    TooLong,
+    /// The line or command grew beyond its limit and is being skipped; this is how it began.
+    TooLong(Vec<u8>),
 }
 
 /// An announced literal.
@@ -238,20 +238,25 @@ impl Reader {
         Some(())
     }
 
+    fn too_long(&mut self) -> Event {
+        let mut began = std::mem::take(&mut self.head);
+        began.extend_from_slice(&self.input[self.at..self.input.len().min(self.at + 256)]);
+        began.truncate(256);
+        self.skip_line();
+        let _ = self.skip_on();
+        Event::TooLong(began)
+    }
+
     fn next_line(&mut self) -> Option<Event> {
         let Some((text, end)) = self.find_line() else {
             let pending = self.input.len() - self.at;
             if pending > LINE_MAX || pending + self.head.len() > self.limit {
-                self.skip_line();
-                let _ = self.skip_on();
-                return Some(Event::TooLong);
+                return Some(self.too_long());
             }
             return None;
         };
         if text - self.at > LINE_MAX || self.head.len() + (text - self.at) > self.limit {
-            self.skip_line();
-            let _ = self.skip_on();
-            return Some(Event::TooLong);
+            return Some(self.too_long());
         }
         let line = &self.input[self.at..text];
         let found = announced(line);
@@ -304,7 +309,10 @@ mod tests {
                     Some(Event::Literal(l)) if l.eight => reader.begin_stream(l),
                     Some(Event::Literal(l)) => assert!(reader.inline(l)),
                     Some(Event::Command(c)) => seen.push(String::from_utf8_lossy(&c).into_owned()),
-                    Some(Event::TooLong) => seen.push("too long".into()),
+                    Some(Event::TooLong(began)) => {
+                        assert!(began.starts_with(b"x"));
+                        seen.push("too long".into());
+                    },
                     None => break,
                 }
             }
