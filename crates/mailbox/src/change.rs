@@ -25,17 +25,32 @@ pub struct Mark {
     pub keywords: Vec<String>,
     /// RFC 7162 §3.1.3: messages changed after this are left alone.
     pub unchanged_since: Option<u64>,
+    /// Only these bits change (RFC 4314: the rights of who asks); [`Mark::ALL`] for the owner.
+    pub allowed: Flags,
+}
+
+impl Mark {
+    pub const ALL: Flags = Flags(u64::MAX >> 1);
 }
 
 /// What a change of flags did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marked {
-    /// All messages of the set after the change: UID, flags, MODSEQ.
-    pub rows: Vec<(u32, Flags, u64)>,
+    /// All messages of the set after the change.
+    pub rows: Vec<MarkedRow>,
     /// Those left alone for `unchanged_since`.
     pub refused: UidSet,
     /// The MODSEQ of this change; nothing if no message changed.
     pub modseq: Option<u64>,
+}
+
+/// One message after a change of flags; `before` is the MODSEQ it had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarkedRow {
+    pub uid: u32,
+    pub flags: Flags,
+    pub modseq: u64,
+    pub before: u64,
 }
 
 /// What a copy or move did: the n-th of `from` became the n-th of `to`.
@@ -79,6 +94,7 @@ pub fn mark(
         How::Add | How::Replace => flags::learn(batch, folder.account, &what.keywords)?,
     }
     .with(what.flags);
+    let (word, keep) = (Flags(word.0 & what.allowed.0), Flags(!what.allowed.0 & Mark::ALL.0));
     let mut done = Marked::default();
     let mut changed = Vec::new();
     let (mut unseen, mut deleted) = (0i64, 0i64);
@@ -87,18 +103,23 @@ pub fn mark(
         let new = match what.how {
             How::Add => row.flags.with(word),
             How::Remove => row.flags.without(word),
-            How::Replace => word,
+            How::Replace => Flags(row.flags.0 & keep.0).with(word),
         };
         if row.modseq > limit {
             done.refused.push(row.uid);
         } else if new == row.flags {
-            done.rows.push((row.uid, row.flags, row.modseq));
+            done.rows.push(MarkedRow {
+                uid: row.uid,
+                flags: row.flags,
+                modseq: row.modseq,
+                before: row.modseq,
+            });
         } else {
             let had = |f: Flags| i64::from(row.flags.has(f));
             let has = |f: Flags| i64::from(new.has(f));
             unseen += had(Flags::SEEN) - has(Flags::SEEN);
             deleted += has(Flags::DELETED) - had(Flags::DELETED);
-            done.rows.push((row.uid, new, 0));
+            done.rows.push(MarkedRow { uid: row.uid, flags: new, modseq: 0, before: row.modseq });
             changed.push((row.uid, new));
         }
     }
@@ -106,10 +127,10 @@ pub fn mark(
         return Ok(done);
     }
     let modseq = next_modseq(batch, folder, [0, unseen, deleted, 0])?;
-    for row in done.rows.iter_mut().filter(|r| r.2 == 0) {
-        row.2 = modseq;
+    for row in done.rows.iter_mut().filter(|r| r.modseq == 0) {
+        row.modseq = modseq;
     }
-    write_marks(batch, folder.id, uids, (what.how, word, modseq, limit))?;
+    write_marks(batch, folder.id, uids, (what.how, word, keep), (modseq, limit))?;
     done.modseq = Some(modseq);
     let delta = Delta { folder: folder.id, modseq, by: pen.session, what: What::Marked(changed) };
     pen.publish(batch, folder.account, delta);
@@ -121,21 +142,22 @@ fn write_marks(
     batch: &Batch<'_>,
     folder: FolderId,
     uids: &UidSet,
-    (how, word, modseq, limit): (How, Flags, u64, u64),
+    (how, word, keep): (How, Flags, Flags),
+    (modseq, limit): (u64, u64),
 ) -> Result<(), StoreError> {
     let new = match how {
         How::Add => "flags | ?4",
         How::Remove => "flags & ~?4",
-        How::Replace => "?4",
+        How::Replace => "(flags & ?7) | ?4",
     };
     let sql = format!(
         "UPDATE mb_message SET flags = {new}, modseq = ?5
-         WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 AND flags <> {new} AND modseq <= ?6"
+         WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 AND flags <> ({new}) AND modseq <= ?6 AND ?7 = ?7"
     );
     let mut write = batch.sql().prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     for &(a, b) in uids.ranges() {
-        write.execute(params![folder.0, a, b, word.sql(), modseq as i64, limit])?;
+        write.execute(params![folder.0, a, b, word.sql(), modseq as i64, limit, keep.sql()])?;
     }
     Ok(())
 }

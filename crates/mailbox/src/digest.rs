@@ -72,6 +72,13 @@ impl Digests {
             state.waiting.push_back((body, bytes));
         }
     }
+    /// Hands in a summary that was worked out before its body's commit.
+    pub fn ready(&self, body: BodyId, summary: Bytes) {
+        let mut state = self.state();
+        if state.ready.len() < COMMIT_MAX * 16 {
+            state.ready.push((body, summary));
+        }
+    }
     /// Drops what is in memory.
     pub fn shrink(&self) {
         let mut state = self.state();
@@ -179,10 +186,7 @@ async fn work_out(store: &Store, hub: &Hub, body: BodyId) -> Result<Option<Bytes
     match bytes {
         Ok(bytes) => {
             let summary = Bytes::from(Summary::of(&bytes).to_bytes());
-            let mut state = hub.digests().state();
-            if state.ready.len() < COMMIT_MAX * 16 {
-                state.ready.push((body, summary.clone()));
-            }
+            hub.digests().ready(body, summary.clone());
             Ok(Some(summary))
         }
         Err(StoreError::Missing(_) | StoreError::Damaged(..)) => Ok(None),

@@ -11,7 +11,7 @@ use words::AccountId;
 
 use crate::append::Pen;
 use crate::hub::{Delta, What};
-use crate::{UidSet, change, rule};
+use crate::{Flags, UidSet, change, rule};
 
 /// Stands between the levels of a name.
 pub const SEPARATOR: char = '/';
@@ -314,6 +314,40 @@ pub fn status(conn: &Connection, folder: &Folder) -> Result<Status, StoreError> 
         Some(status) => Ok(status),
         None => rule("[NONEXISTENT] the folder was deleted"),
     }
+}
+
+/// Octets of the messages marked \Deleted (RFC 9208 §4.1.4).
+pub fn deleted_bytes(conn: &Connection, folder: FolderId) -> Result<u64, StoreError> {
+    let bytes: i64 = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(size), 0) FROM mb_message WHERE folder = ?1 AND flags & ?2 <> 0",
+        )?
+        .query_row(params![folder.0, Flags::DELETED.sql()], |r| r.get(0))?;
+    Ok(bytes as u64)
+}
+
+/// The first UID that no session was told of before, as last written.
+pub fn told(conn: &Connection, folder: FolderId) -> Result<u32, StoreError> {
+    let told =
+        conn.prepare_cached("SELECT told FROM mb_folder WHERE id = ?1")?.query_row([folder.0], |r| r.get(0));
+    Ok(told.optional()?.unwrap_or(1))
+}
+
+/// Messages that no session was told of before (RFC 3501 \Recent).
+pub fn recent(conn: &Connection, folder: FolderId, told: u32) -> Result<u64, StoreError> {
+    let count: i64 = conn
+        .prepare_cached("SELECT count(*) FROM mb_message WHERE folder = ?1 AND uid >= ?2")?
+        .query_row(params![folder.0, told], |r| r.get(0))?;
+    Ok(count as u64)
+}
+
+/// Remembers that sessions were told of all UIDs below `told`.
+pub fn tell(batch: &mut Batch<'_>, folder: FolderId, told: u32) -> Result<(), StoreError> {
+    batch
+        .sql()
+        .prepare_cached("UPDATE mb_folder SET told = ?2 WHERE id = ?1 AND told < ?2")?
+        .execute(params![folder.0, told])?;
+    Ok(())
 }
 
 /// Messages and bytes in all folders of an account.

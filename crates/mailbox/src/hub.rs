@@ -92,6 +92,8 @@ struct Live {
     view: Option<Arc<View>>,
     used: Now,
     loading: Arc<tokio::sync::Mutex<()>>,
+    /// The first UID no session was told of, if this hub knows better than the store.
+    told: u32,
 }
 
 impl Live {
@@ -105,6 +107,7 @@ impl Live {
             view: None,
             used: now,
             loading: Arc::default(),
+            told: 0,
         }
     }
     fn push(&mut self, delta: Arc<Delta>) {
@@ -254,6 +257,20 @@ impl Hub {
         Ok(Some(view))
     }
 
+    /// A session is being told of all UIDs below `upto`: which was the first that nobody was told
+    /// of? `stored` is what [`crate::folder::told`] says; 0 if it was not asked.
+    pub fn tell(&self, folder: FolderId, stored: u32, upto: u32) -> u32 {
+        let mut state = self.state();
+        let Some(live) = state.live.get_mut(&folder) else { return stored.max(1).max(upto) };
+        let first = live.told.max(stored);
+        live.told = first.max(upto);
+        first
+    }
+    /// The first UID nobody was told of, as far as this hub knows.
+    pub fn told(&self, folder: FolderId) -> u32 {
+        self.state().live.get(&folder).map_or(0, |live| live.told)
+    }
+
     /// Drops the views unused longest until the rest fits; `spare` stays.
     fn trim(&self, state: &mut State, spare: FolderId) {
         let mut held: Vec<(Now, FolderId, usize)> = Vec::new();
@@ -361,16 +378,24 @@ impl Feed {
     pub fn ready(&self) -> bool {
         *self.wake.borrow() > self.at
     }
+    /// The newest MODSEQ published since the folder was followed; 0 if none was.
+    pub fn newest(&self) -> u64 {
+        *self.wake.borrow()
+    }
     /// What there is to hear. After [`News::Behind`], call [`Feed::caught_up`] with the MODSEQ of
     /// the view that was taken.
     pub fn hear(&mut self) -> News {
+        self.hear_since(self.at)
+    }
+    /// What happened after `since`, which may lie before what was heard.
+    pub fn hear_since(&mut self, since: u64) -> News {
         let state = self.hub.state();
-        let Some(deltas) = state.live.get(&self.folder).and_then(|live| live.since(self.at)) else {
+        let Some(deltas) = state.live.get(&self.folder).and_then(|live| live.since(since)) else {
             return News::Behind;
         };
         let news: Vec<Arc<Delta>> = deltas.cloned().collect();
         if let Some(last) = news.last() {
-            self.at = last.modseq;
+            self.at = self.at.max(last.modseq);
         }
         News::Deltas(news)
     }

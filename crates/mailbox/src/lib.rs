@@ -22,7 +22,7 @@ pub mod uids;
 pub mod view;
 
 pub use append::{Appended, New, Pen, Quota, append, deliver};
-pub use change::{Copied, How, Mark, Marked, copy, expunge, mark, move_to};
+pub use change::{Copied, How, Mark, Marked, MarkedRow, copy, expunge, mark, move_to};
 pub use flags::Flags;
 pub use folder::{Folder, FolderId, Status};
 pub use hub::{Delta, Hub, What};

@@ -1,6 +1,7 @@
 //! What is kept, in SQL.
 //!
-//! - `mb_folder`: what changes seldom: name, special use, UIDVALIDITY.
+//! - `mb_folder`: what changes seldom: name, special use, UIDVALIDITY; `told` is the first UID that no
+//!   session was told of (\Recent).
 //! - `mb_count`: the hot counters of a folder, so that STATUS is one row and an append touches
 //!   one small page shared by all of an account's folders.
 //! - `mb_message`: one row of some 45 bytes per message, clustered by (folder, uid): a folder's
@@ -30,6 +31,7 @@ CREATE TABLE mb_folder (
     special     TEXT NOT NULL DEFAULT '',
     created     INTEGER NOT NULL,
     gone_floor  INTEGER NOT NULL DEFAULT 0,
+    told        INTEGER NOT NULL DEFAULT 1,
     UNIQUE (account, name)
 );
 CREATE TABLE mb_count (

@@ -57,7 +57,7 @@ impl Lab {
     }
     async fn mark(&self, folder: &Folder, uids: UidSet, how: How, flags: Flags) -> change::Marked {
         let (pen, folder) = (self.pen(), folder.clone());
-        let what = Mark { how, flags, keywords: vec![], unchanged_since: None };
+        let what = Mark { how, flags, keywords: vec![], unchanged_since: None, allowed: Mark::ALL };
         self.store.commit(vec![], move |b| mark(b, &pen, &folder, &uids, &what)).await.expect("marks")
     }
     async fn view(&self, folder: &Folder) -> View {
@@ -173,11 +173,12 @@ async fn a_conditional_store_leaves_newer_messages_alone() {
         flags: Flags::FLAGGED,
         keywords: vec!["$Work".into(), "$work".into()],
         unchanged_since: Some(since),
+        allowed: Mark::ALL,
     };
     let done =
         lab.store.commit(vec![], move |b| mark(b, &pen, &of, &UidSet::all(), &what)).await.expect("marks");
     assert_eq!(done.refused.ranges(), [(2, 2)]);
-    assert_eq!(done.rows.iter().map(|r| r.0).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(done.rows.iter().map(|r| r.uid).collect::<Vec<_>>(), [1, 3]);
     let view = lab.view(&inbox).await;
     let flags: Vec<Flags> = view.rows().iter().map(|r| r.flags.system()).collect();
     assert_eq!(flags, [Flags::FLAGGED, Flags::SEEN, Flags::FLAGGED]);
