@@ -7,10 +7,26 @@
 
 pub mod arrival;
 pub mod gate;
-// pub mod http; (when drive::tls::accept is there)
+pub mod http;
+pub mod login;
+pub mod deliver;
+pub mod housekeeping;
+pub mod proof;
+pub mod receipts;
+pub mod reception;
+pub mod signing;
+pub mod smtp_in;
+pub mod submission;
+pub mod onward;
 pub mod settings;
 pub mod site;
+pub mod why;
 
 pub use arrival::{Arrival, Front};
 pub use settings::{Egress, Relay, RelayTls, Settings, Tolerance};
 pub use site::Site;
+
+/// The tables of every room that this host keeps, in the order they are made.
+pub fn schemas() -> Vec<store::Schema> {
+    vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, receipts::SCHEMA]
+}

@@ -1,15 +1,25 @@
 //! What every session and every task of this mail host shares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use drive::Meter;
+use drive::{Meter, Roots};
+use ledger::Fact;
+use stdx::Ring;
 use store::Store;
 use words::{AttemptId, MessageId, SessionId};
 use world::World;
 
 use crate::Settings;
 use crate::arrival::Front;
+use crate::login::Logins;
+use crate::receipts::Receipts;
+use crate::reception::Texts;
+
+/// Facts that wait for a commit, at most.
+const ASIDES_MAX: usize = 10_000;
+/// Facts that one commit carries along.
+const ASIDES_AT_ONCE: usize = 100;
 
 /// Cheap to clone; handed to each desk.
 #[derive(Clone)]
@@ -18,16 +28,40 @@ pub struct Site(Arc<Shared>);
 struct Shared {
     world: World,
     store: Store,
+    roots: Arc<Roots>,
     settings: RwLock<Arc<Settings>>,
     serial: AtomicU64,
     meters: [Arc<Meter>; 5],
+    logins: Logins,
+    hub: mailbox::Hub,
+    receipts: Receipts,
+    texts: Texts,
+    asides: Mutex<Ring<Fact>>,
 }
 
 impl Site {
+    /// A site that trusts no certificate authority outside: enough where no mail goes out.
     pub fn new(world: World, store: Store, settings: Settings) -> Site {
+        Site::with_roots(world, store, settings, Arc::new(Roots::none()))
+    }
+    /// `roots`: the authorities believed when we are the client (relays, MTA-STS).
+    pub fn with_roots(world: World, store: Store, settings: Settings, roots: Arc<Roots>) -> Site {
         let serial = AtomicU64::new(world.random.next_u64());
         let settings = RwLock::new(Arc::new(settings));
-        Site(Arc::new(Shared { world, store, settings, serial, meters: Default::default() }))
+        let logins = Logins::new(world.random.as_ref());
+        Site(Arc::new(Shared {
+            world,
+            store,
+            roots,
+            settings,
+            serial,
+            meters: Default::default(),
+            logins,
+            hub: mailbox::Hub::default(),
+            receipts: Receipts::default(),
+            texts: Texts::default(),
+            asides: Mutex::new(Ring::new(ASIDES_MAX)),
+        }))
     }
     pub fn world(&self) -> &World {
         &self.0.world
@@ -37,6 +71,32 @@ impl Site {
     }
     pub fn now(&self) -> stdx::Now {
         self.0.world.now()
+    }
+    /// The certificate authorities we believe as a client.
+    pub fn roots(&self) -> &Arc<Roots> {
+        &self.0.roots
+    }
+    /// Who must hear of changes in mailboxes.
+    pub fn hub(&self) -> &mailbox::Hub {
+        &self.0.hub
+    }
+    /// Confirmations of messages taken, on their way into the store.
+    pub fn receipts(&self) -> &Receipts {
+        &self.0.receipts
+    }
+    /// Octets of message texts in memory.
+    pub fn texts(&self) -> &Texts {
+        &self.0.texts
+    }
+    /// A fact that needs no commit of its own: the next one carries it, within a second or so. When
+    /// too many wait, the oldest is dropped.
+    pub fn aside(&self, fact: Fact) {
+        self.0.asides.lock().unwrap_or_else(PoisonError::into_inner).push(fact);
+    }
+    /// What waits, for a commit to carry.
+    pub fn take_asides(&self) -> Vec<Fact> {
+        let mut asides = self.0.asides.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| asides.pop()).take(ASIDES_AT_ONCE).collect()
     }
     /// The settings that stand now; a session keeps what it got.
     pub fn settings(&self) -> Arc<Settings> {
@@ -59,6 +119,10 @@ impl Site {
     fn id(&self) -> u64 {
         let secs = self.now().secs() & 0x7_FFFF_FFFF;
         (secs << 28) | (self.0.serial.fetch_add(1, Ordering::Relaxed) & 0x0FFF_FFFF)
+    }
+    /// What all log-ins share.
+    pub fn logins(&self) -> &Logins {
+        &self.0.logins
     }
     /// What has passed through the sessions of a front.
     pub fn meter(&self, front: Front) -> Arc<Meter> {

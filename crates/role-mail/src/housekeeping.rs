@@ -1,0 +1,65 @@
+//! Small writes that need no hurry: facts beside a message, confirmations, and forgetting what is old.
+
+use drive::Stop;
+use stdx::{Now, Span};
+use store::StoreError;
+
+use crate::{Site, receipts};
+
+/// How long a fact beside a message waits for a commit of its own.
+const EVERY: Span = Span::secs(1);
+/// How often old rows are forgotten.
+const PURGE_EVERY: Span = Span::mins(5);
+/// Rows that one purge forgets at most, so that no mail waits for it.
+const PURGE_STEP: usize = 2000;
+
+/// Runs until the server stops, then writes what still waits.
+pub async fn tend(site: Site, stop: Stop) {
+    let mut purged = Now::default();
+    let mut going = true;
+    while going {
+        let next = site.now() + EVERY;
+        going = drive::until_stop(&stop, site.world().clock.sleep_until(next)).await.is_some();
+        let purge = site.now().since(purged) >= PURGE_EVERY;
+        if purge {
+            purged = site.now();
+        }
+        if let Err(error) = once(&site, purge && going).await {
+            tracing::warn!(%error, "notes beside the mail could not be written; they are tried again");
+        }
+    }
+}
+
+/// One round: writes what waits, and forgets what is old if `purge`.
+pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
+    let (confirmed, asides, now) = (site.receipts().take(), site.take_asides(), site.now());
+    if confirmed.is_empty() && asides.is_empty() && !purge {
+        return Ok(());
+    }
+    let settings = site.settings();
+    let bounds = ledger::Limits {
+        age: settings.ledger_keeps,
+        rows: settings.ledger_rows_max,
+        ..ledger::Limits::default()
+    };
+    let (settled, noted) = (confirmed.clone(), asides.clone());
+    let written = site.store().commit(Vec::new(), move |batch| {
+        receipts::settle(batch, &settled)?;
+        for fact in &noted {
+            ledger::note(batch, fact)?;
+        }
+        if purge {
+            receipts::purge(batch, now)?;
+            ledger::purge(batch, &bounds, now, PURGE_STEP)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = written.await {
+        site.receipts().put_back(confirmed);
+        for fact in asides {
+            site.aside(fact);
+        }
+        return Err(error);
+    }
+    Ok(())
+}

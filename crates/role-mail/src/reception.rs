@@ -1,0 +1,310 @@
+//! One SMTP or submission session's transaction: what both desks do alike.
+//!
+//! What it is: the facts of the session (peer, name, TLS), the message under way, looking up
+//! recipients, and the trace fields. What it is not: a rule; [`accept`] judges. Begin with
+//! [`Reception`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use accept::{Pass, Rcpt, Room, Whose};
+use directory::{Resolved, Target};
+use ledger::Fact;
+use message::edit::Trace;
+use smtp::Answer;
+use stdx::{Bytes, TlsFacts};
+use store::{Intake, StoreError};
+use words::{AccountId, Address, Envelope, MessageId, Reason, Reasons, Recipient, Reply, Verdict};
+
+use crate::receipts::Key;
+use crate::{Arrival, Settings, Site};
+
+/// Octets of texts that all sessions together may hold in memory.
+const TEXTS_MAX: Bytes = Bytes::mib(256);
+
+/// Counts the octets of texts in memory. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Texts(Arc<AtomicU64>);
+
+/// Octets counted; given back when dropped.
+#[derive(Default)]
+struct Share {
+    texts: Texts,
+    octets: u64,
+}
+
+impl Share {
+    fn grow(&mut self, octets: usize) -> bool {
+        let octets = octets as u64;
+        let before = self.texts.0.fetch_add(octets, Ordering::Relaxed);
+        self.octets += octets;
+        before + octets <= TEXTS_MAX.get()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.texts.0.fetch_sub(self.octets, Ordering::Relaxed);
+    }
+}
+
+/// Where mail for one accepted recipient goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    Here(Vec<Target>),
+    Outside,
+}
+
+/// A message under way.
+pub struct Draft {
+    pub id: MessageId,
+    pub envelope: Envelope,
+    /// One for each recipient of the envelope.
+    pub ways: Vec<Way>,
+    pub text: Vec<u8>,
+    pub reasons: Reasons,
+    share: Share,
+}
+
+/// A session, as both desks see it.
+pub struct Reception {
+    pub site: Site,
+    pub settings: Arc<Settings>,
+    pub arrival: Arrival,
+    pub helo: Box<str>,
+    pub esmtp: bool,
+    pub tls: Option<Box<TlsFacts>>,
+    pub draft: Option<Box<Draft>>,
+    /// The last message saved, until a further command confirms it.
+    saved: Option<(MessageId, Key)>,
+}
+
+impl Reception {
+    pub fn new(site: Site, arrival: Arrival) -> Reception {
+        let settings = site.settings();
+        Reception {
+            site,
+            settings,
+            arrival,
+            helo: "".into(),
+            esmtp: false,
+            tls: None,
+            draft: None,
+            saved: None,
+        }
+    }
+
+    /// A fact of this session.
+    pub fn fact(&self, kind: &'static str) -> Fact {
+        Fact::new(kind, self.site.now())
+            .session(self.arrival.id)
+            .with("peer", self.arrival.peer.ip().to_string())
+            .with("helo", &*self.helo)
+    }
+
+    /// Says no, and leaves the reasons in the ledger with the next commit.
+    pub fn refuse(&self, fact: Fact, reply: Reply, reasons: &Reasons) -> Answer {
+        self.site.aside(fact.with("reply", reply.to_string()).because(reasons));
+        Answer::Reply(reply)
+    }
+
+    pub fn named(&mut self, name: String, esmtp: bool) {
+        self.helo = name.into();
+        self.esmtp = esmtp;
+        self.draft = None;
+    }
+
+    /// Begins a message whose sender was judged welcome.
+    pub fn begin(&mut self, envelope: Envelope, reasons: Reasons) {
+        let share = Share { texts: self.site.texts().clone(), octets: 0 };
+        let id = self.site.message_id();
+        self.draft =
+            Some(Box::new(Draft { id, envelope, ways: Vec::new(), text: Vec::new(), reasons, share }));
+    }
+
+    /// Looks a recipient up and judges it.
+    pub fn recipient(&mut self, recipient: Recipient, may_relay: bool) -> Answer {
+        let found =
+            self.site.store().read_now(|conn| look_up(conn, &recipient.address, &self.settings.host_name));
+        let (way, facts) = match found {
+            Ok(found) => found,
+            Err(error) => return out_of_order(&error),
+        };
+        let Found { whose, over_quota, closed } = facts;
+        let rcpt = Rcpt { recipient: &recipient.address, whose, may_relay, over_quota, closed };
+        let Verdict { decision, reasons } = accept::judge_rcpt(&rcpt);
+        match decision {
+            Pass::Yes => {
+                if let Some(draft) = &mut self.draft {
+                    draft.envelope.recipients.push(recipient);
+                    draft.ways.push(way);
+                }
+                Answer::Yes
+            }
+            Pass::No(reply) => {
+                let mut fact = self.fact("smtp.recipient_refused").about(&recipient.address);
+                if let Some(sender) = self.draft.as_ref().and_then(|d| d.envelope.sender.as_ref()) {
+                    fact = fact.about(sender);
+                }
+                self.refuse(fact, reply, &reasons)
+            }
+        }
+    }
+
+    /// Takes a piece of the text.
+    pub fn body(&mut self, piece: Vec<u8>) -> Answer {
+        let Some(draft) = &mut self.draft else { return nothing_open() };
+        if !draft.share.grow(piece.len()) {
+            self.draft = None;
+            return Answer::Reply(Reply::new(
+                452,
+                (4, 3, 1),
+                "Too much mail is under way here; please try again later",
+            ));
+        }
+        if draft.text.is_empty() {
+            draft.text = piece;
+        } else {
+            draft.text.extend_from_slice(&piece);
+        }
+        Answer::Yes
+    }
+
+    /// Takes the last piece and hands out the whole.
+    pub fn whole(&mut self, last: Vec<u8>) -> Result<Box<Draft>, Answer> {
+        match self.body(last) {
+            Answer::Yes => self.draft.take().ok_or_else(nothing_open),
+            no => Err(no),
+        }
+    }
+
+    pub fn saved(&mut self, id: MessageId, key: Key) -> Answer {
+        self.saved = Some((id, key));
+        Answer::Saved(id)
+    }
+
+    pub fn confirmed(&mut self, id: MessageId) {
+        if let Some((saved, key)) = self.saved.take()
+            && saved == id
+        {
+            self.site.receipts().confirm(key);
+        }
+    }
+
+    /// The Received field of this session for a message.
+    pub fn received(&self, draft: &Draft, reverse: Option<&str>, logged_in: bool) -> String {
+        let with = self.with(draft.envelope.smtputf8, logged_in);
+        let recipient = match &draft.envelope.recipients[..] {
+            [one] => Some(&one.address),
+            _ => None,
+        };
+        Trace {
+            helo: &self.helo,
+            reverse,
+            ip: self.arrival.peer.ip().to_canonical(),
+            by: &self.settings.host_name,
+            with: &with,
+            tls: self.tls.as_ref().map(|t| (t.version.as_str(), t.cipher.as_str())),
+            id: &draft.id.to_string(),
+            recipient,
+            at: self.site.now(),
+        }
+        .field()
+    }
+
+    // RFC 3848, RFC 6531 §4.3.
+    fn with(&self, utf8: bool, logged_in: bool) -> String {
+        let base = match (utf8, self.esmtp) {
+            (true, _) => "UTF8SMTP",
+            (false, true) => "ESMTP",
+            (false, false) => "SMTP",
+        };
+        let s = if self.tls.is_some() { "S" } else { "" };
+        let a = if logged_in { "A" } else { "" };
+        format!("{base}{s}{a}")
+    }
+}
+
+/// Whether there is room for new mail.
+pub fn room(site: &Site) -> Room {
+    match site.store().intake() {
+        Intake::Open => Room::Free,
+        Intake::Full { free, reserve } => Room::Full { free, reserve },
+    }
+}
+
+fn nothing_open() -> Answer {
+    Answer::Reply(Reply::new(451, (4, 3, 0), "The message is not known any more; please send it again"))
+}
+
+/// A store that does not answer, in words for the sender.
+pub fn out_of_order(error: &StoreError) -> Answer {
+    tracing::error!(%error, "mail is put off");
+    Answer::Reply(match error {
+        StoreError::Full(_) => Reply::new(452, (4, 3, 1), "The mail disk is full; please try again later"),
+        _ => Reply::new(451, (4, 3, 0), "Mail cannot be kept right now; please try again later"),
+    })
+}
+
+struct Found {
+    whose: Whose,
+    over_quota: bool,
+    closed: bool,
+}
+
+type Conn = store::rusqlite::Connection;
+
+fn look_up(conn: &Conn, to: &Address, host: &str) -> Result<(Way, Found), StoreError> {
+    let open = Found { whose: Whose::Ours, over_quota: false, closed: false };
+    let targets = match directory::resolve(conn, to)? {
+        Resolved::Local(targets) => targets,
+        other => match postmaster(conn, to, host, &other)? {
+            Some(targets) => targets,
+            None => {
+                let whose = if other == Resolved::NotOurs { Whose::NotOurs } else { Whose::NoSuchUser };
+                return Ok((Way::Outside, Found { whose, ..open }));
+            }
+        },
+    };
+    let (mut over, mut closed) = (0, 0);
+    for target in &targets {
+        if let Target::Mailbox(id) = target {
+            let Some(account) = directory::account(conn, *id)? else { continue };
+            if account.state == directory::State::Closed {
+                closed += 1;
+            } else if let Some(quota) = account.quota {
+                let (_, bytes) = mailbox::folder::usage(conn, *id)?;
+                over += usize::from(bytes >= quota.get());
+            }
+        }
+    }
+    let all = targets.len();
+    let found = Found { closed: closed == all, over_quota: over > 0 && over + closed == all, ..open };
+    Ok((Way::Here(targets), found))
+}
+
+/// RFC 5321 §4.5.1: postmaster of every domain of ours is a person. Who has no such address gets it
+/// in the account named by the knob `postmaster`, or in the first account there is.
+fn postmaster(
+    conn: &Conn,
+    to: &Address,
+    host: &str,
+    found: &Resolved,
+) -> Result<Option<Vec<Target>>, StoreError> {
+    let ours = *found == Resolved::NoSuchUser || to.domain().as_str() == host;
+    if !ours || !to.local().eq_ignore_ascii_case("postmaster") {
+        return Ok(None);
+    }
+    if let Some(named) = directory::knob(conn, "postmaster")?.and_then(|text| Address::parse(&text).ok())
+        && let Resolved::Local(targets) = directory::resolve(conn, &named)?
+    {
+        return Ok(Some(targets));
+    }
+    let first: Option<AccountId> = directory::accounts(conn, AccountId(0), 1)?.first().map(|a| a.id);
+    Ok(first.map(|id| vec![Target::Mailbox(id)]))
+}
+
+/// Reasons for a message that nothing spoke against.
+pub fn no_objection() -> Reasons {
+    Reasons::one(Reason::new("mail.welcome", "nothing speaks against it"))
+}

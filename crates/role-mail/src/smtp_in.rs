@@ -1,0 +1,207 @@
+//! Port 25: mail from other hosts.
+//!
+//! The desk gathers facts for each question of the SMTP machine, asks [`accept`], and hands what is
+//! welcome to [`crate::deliver`]. Begin with [`serve`].
+
+use accept::{Loop, Mail, Pass, Peer, Place};
+use drive::{Desk, Wires};
+use message::Head;
+use message::manners::{self, Manners};
+use smtp::server::Settings as Door;
+use smtp::{Answer, Limits, Question, Server};
+use words::{Domain, Envelope, Reply, Verdict};
+use world::Connection;
+
+use crate::deliver::{Giver, Parcel, deliver};
+use crate::proof::{self, Proof};
+use crate::reception::{Draft, Reception, out_of_order, room};
+use crate::{Arrival, Settings, Site, receipts};
+
+/// Serves one connection to its end.
+pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: Wires) {
+    let settings = site.settings();
+    let machine = Server::new(Door {
+        host: host(&settings),
+        session: arrival.id,
+        starttls: arrival.tls_offered && !arrival.implicit_tls,
+        tls_required: false,
+        auth_required: false,
+        offer: None,
+        limits: limits(&settings),
+    });
+    let desk = SmtpIn { at: Reception::new(site, arrival) };
+    let end = drive::run(machine, desk, connection, wires).await;
+    tracing::debug!(why = %end.why, "smtp session ended");
+}
+
+/// Our name as a domain; a name that is none would have been refused by the configuration.
+pub fn host(settings: &Settings) -> Domain {
+    Domain::new(&settings.host_name)
+        .or_else(|_| Domain::new("localhost"))
+        .expect("localhost is a domain name")
+}
+
+pub fn limits(settings: &Settings) -> Limits {
+    Limits {
+        message_octets: settings.message_size_max.get(),
+        recipients: settings.recipients_max,
+        ..Limits::default()
+    }
+}
+
+struct SmtpIn {
+    at: Reception,
+}
+
+impl Desk for SmtpIn {
+    type M = Server;
+
+    async fn answer(&mut self, ask: Question) -> Answer {
+        match ask {
+            Question::Opened { tls } => {
+                self.at.tls = tls.map(Box::new);
+                self.peer()
+            }
+            Question::Tls(facts) => {
+                self.at.tls = Some(Box::new(facts));
+                self.at.draft = None;
+                Answer::Yes
+            }
+            Question::Name { name, esmtp } => {
+                self.at.named(name, esmtp);
+                Answer::Yes
+            }
+            Question::Mail(envelope) => self.mail(envelope),
+            Question::Rcpt(recipient) => {
+                let trusted = self.trusted();
+                self.at.recipient(recipient, trusted)
+            }
+            Question::Data => Answer::Yes,
+            Question::Body(piece) => self.at.body(piece),
+            Question::Commit(last) => match self.at.whole(last) {
+                Ok(draft) => Box::pin(self.commit(draft)).await,
+                Err(no) => no,
+            },
+            Question::Reset => {
+                self.at.draft = None;
+                Answer::Yes
+            }
+            Question::Confirmed(id) => {
+                self.at.confirmed(id);
+                Answer::Yes
+            }
+            Question::Sasl(_) => Answer::Reply(Reply::new(502, (5, 5, 1), "Log in on port 465 or 587")),
+        }
+    }
+}
+
+impl SmtpIn {
+    fn trusted(&self) -> bool {
+        self.at.settings.trusts(self.at.arrival.peer.ip())
+    }
+
+    fn peer(&self) -> Answer {
+        match accept::judge_peer(&Peer::default()) {
+            Verdict { decision: Pass::Yes, .. } => Answer::Yes,
+            Verdict { decision: Pass::No(reply), reasons } => {
+                self.at.refuse(self.at.fact("smtp.peer_refused"), reply, &reasons)
+            }
+        }
+    }
+
+    fn mail(&mut self, envelope: Envelope) -> Answer {
+        let facts = Mail {
+            sender: envelope.sender.as_ref(),
+            room: room(&self.at.site),
+            may_send_as: None,
+            null_mx: None,
+        };
+        let Verdict { decision, reasons } = accept::judge_mail(&facts);
+        match decision {
+            Pass::Yes => {
+                self.at.begin(envelope, reasons);
+                Answer::Yes
+            }
+            Pass::No(reply) => {
+                let mut fact = self.at.fact("smtp.sender_refused");
+                if let Some(sender) = &envelope.sender {
+                    fact = fact.about(sender);
+                }
+                self.at.refuse(fact, reply, &reasons)
+            }
+        }
+    }
+
+    async fn commit(&mut self, mut draft: Box<Draft>) -> Answer {
+        let proof = proof::of(&self.at, &draft).await;
+        let head = Head::parse(&draft.text);
+        let header = head.text("Message-ID");
+        let (place, fact) = self.judge(&draft, &head, &proof);
+        if let Place::Refuse(reply) = place {
+            let fact = header.iter().fold(fact, |fact, h| fact.header(h));
+            self.at.site.aside(fact.with("reply", reply.to_string()));
+            return Answer::Reply(reply);
+        }
+        let who = format!("ip {}", self.at.arrival.peer.ip().to_canonical());
+        let key = receipts::key(&who, &draft.envelope, header.as_deref(), &draft.text);
+        let trace = proof.field(&self.at.settings.host_name)
+            + &self.at.received(&draft, proof.name.as_deref(), false);
+        draft.envelope.size = None;
+        let fact = header.iter().fold(fact, |fact, h| fact.header(h)).with("bytes", draft.text.len());
+        let giver = if self.trusted() { Giver::Trusted } else { Giver::Peer };
+        let parcel = Parcel { draft, trace, giver, junk: place == Place::Junk, key, header, fact };
+        match deliver(&self.at.site, parcel).await {
+            Ok(kept) => self.at.saved(kept.id, key),
+            Err(error) => out_of_order(&error),
+        }
+    }
+
+    /// Judges the whole message; the fact carries the reasons.
+    fn judge(&self, draft: &Draft, head: &Head<'_>, proof: &Proof) -> (Place, ledger::Fact) {
+        let facts = accept::Message {
+            looping: looping(draft, head, self.at.settings.hops_max),
+            from: proof.from.as_ref(),
+            spf: proof.spf,
+            signed: proof.signed,
+            dmarc: proof.dmarc,
+            list: Manners::of(head).list,
+            allowed: self.trusted(),
+            reverse: proof.reverse,
+            known: false,
+        };
+        let mut verdict = accept::judge_message(&facts);
+        if matches!(&verdict.decision, Place::Refuse(_)) && proof.reverse == Some(false) && self.known(draft)
+        {
+            verdict = accept::judge_message(&accept::Message { known: true, ..facts });
+        }
+        let mut fact = match verdict.decision {
+            Place::Refuse(_) => self.at.fact("smtp.message_refused"),
+            Place::Junk => self.at.fact("smtp.accepted").with("folder", "Junk"),
+            Place::Inbox => self.at.fact("smtp.accepted"),
+        };
+        fact = fact.with("proof", proof.summary()).because(&draft.reasons).because(&verdict.reasons);
+        for address in
+            draft.envelope.sender.iter().chain(draft.envelope.recipients.iter().map(|r| &r.address))
+        {
+            fact = fact.about(address);
+        }
+        (verdict.decision, fact)
+    }
+
+    /// Whether one of our users has written to the sender.
+    fn known(&self, draft: &Draft) -> bool {
+        let Some(sender) = &draft.envelope.sender else { return false };
+        let facts = self.at.site.store().read_now(|conn| ledger::about(conn, sender, 200));
+        facts.is_ok_and(|facts| facts.iter().any(|f| f.kind == "submission.accepted"))
+    }
+}
+
+// RFC 5321 §6.3, RFC 9228.
+fn looping(draft: &Draft, head: &Head<'_>, hops_max: usize) -> Option<Loop> {
+    let hops = manners::hops(head);
+    if hops > hops_max {
+        return Some(Loop::TooManyHops { hops, max: hops_max });
+    }
+    let mut to = draft.envelope.recipients.iter().map(|r| r.address.to_string());
+    to.find(|to| manners::delivered_to(head, to)).map(|to| Loop::DeliveredBefore { to })
+}

@@ -1,0 +1,220 @@
+//! Ports 587 and 465: mail from our own users (RFC 6409, RFC 8314).
+//!
+//! The desk logs in through [`crate::login`], lets an account send only in its own names, completes
+//! the header, signs, and hands over to [`crate::deliver`]. Begin with [`serve`].
+
+use accept::{Mail, Pass};
+use directory::Scope;
+use drive::{Desk, Wires};
+use message::{Head, addresses, edit};
+use smtp::server::Settings as Door;
+use smtp::{Answer, Question, Server};
+use stdx::TlsFacts;
+use words::{AccountId, Address, Envelope, Reason, Reasons, Reply, Verdict};
+use world::Connection;
+
+use crate::deliver::{Giver, Parcel, deliver};
+use crate::login::Login;
+use crate::reception::{Draft, Reception, out_of_order, room};
+use crate::smtp_in::{host, limits};
+use crate::{Arrival, Site, receipts, signing};
+
+/// Serves one connection to its end.
+pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: Wires) {
+    let settings = site.settings();
+    let login = Login::new(site.clone(), &arrival, Scope::Submission);
+    let trusted = settings.trusts(arrival.peer.ip()) && settings.tolerance.plain_on_trusted_network;
+    let machine = Server::new(Door {
+        host: host(&settings),
+        session: arrival.id,
+        starttls: arrival.tls_offered && !arrival.implicit_tls,
+        // RFC 8314 §3.3: nothing of a user's mail in the clear.
+        tls_required: arrival.tls_offered && !trusted,
+        auth_required: true,
+        offer: Some(login.offer()),
+        limits: limits(&settings),
+    });
+    let desk = Submission { at: Reception::new(site, arrival), login };
+    let end = drive::run(machine, desk, connection, wires).await;
+    tracing::debug!(why = %end.why, "submission session ended");
+}
+
+struct Submission {
+    at: Reception,
+    login: Login,
+}
+
+impl Desk for Submission {
+    type M = Server;
+
+    fn tls_started(&mut self, facts: &TlsFacts) {
+        self.login.tls_started(facts);
+    }
+
+    async fn answer(&mut self, ask: Question) -> Answer {
+        match ask {
+            Question::Opened { tls } => {
+                self.at.tls = tls.map(Box::new);
+                Answer::Yes
+            }
+            Question::Tls(facts) => {
+                self.at.tls = Some(Box::new(facts));
+                self.at.draft = None;
+                Answer::Yes
+            }
+            Question::Name { name, esmtp } => {
+                self.login.client(&name);
+                self.at.named(name, esmtp);
+                Answer::Yes
+            }
+            Question::Sasl(question) => Answer::Sasl(Box::pin(self.login.answer(question)).await),
+            Question::Mail(envelope) => self.mail(envelope),
+            Question::Rcpt(recipient) => self.at.recipient(recipient, true),
+            Question::Data => Answer::Yes,
+            Question::Body(piece) => self.at.body(piece),
+            Question::Commit(last) => match (self.at.whole(last), self.account()) {
+                (Ok(draft), Some(account)) => Box::pin(self.commit(draft, account)).await,
+                (Ok(_), None) => log_in_first(),
+                (Err(no), _) => no,
+            },
+            Question::Reset => {
+                self.at.draft = None;
+                Answer::Yes
+            }
+            Question::Confirmed(id) => {
+                self.at.confirmed(id);
+                Answer::Yes
+            }
+        }
+    }
+}
+
+fn log_in_first() -> Answer {
+    Answer::Reply(Reply::new(530, (5, 7, 0), "Log in first (AUTH)"))
+}
+
+impl Submission {
+    fn account(&self) -> Option<AccountId> {
+        self.login.granted().map(|g| g.account)
+    }
+
+    fn may_send_as(&self, account: AccountId, address: &Address) -> Result<bool, Answer> {
+        let found = self.at.site.store().read_now(|conn| directory::may_send_as(conn, account, address));
+        found.map_err(|error| out_of_order(&error))
+    }
+
+    fn mail(&mut self, envelope: Envelope) -> Answer {
+        let Some(account) = self.account() else { return log_in_first() };
+        let may = match envelope.sender.as_ref().map(|s| self.may_send_as(account, s)) {
+            Some(Ok(may)) => Some(may),
+            Some(Err(no)) => return no,
+            // Notices (RFC 3798) leave with the null sender.
+            None => None,
+        };
+        let facts = Mail {
+            sender: envelope.sender.as_ref(),
+            room: room(&self.at.site),
+            may_send_as: may,
+            null_mx: None,
+        };
+        let Verdict { decision, reasons } = accept::judge_mail(&facts);
+        match decision {
+            Pass::Yes => {
+                self.at.begin(envelope, reasons);
+                Answer::Yes
+            }
+            Pass::No(reply) => {
+                let mut fact = self.fact("submission.sender_refused");
+                if let Some(sender) = &envelope.sender {
+                    fact = fact.about(sender);
+                }
+                self.at.refuse(fact, reply, &reasons)
+            }
+        }
+    }
+
+    fn fact(&self, kind: &'static str) -> ledger::Fact {
+        let fact = self.at.fact(kind);
+        match self.login.granted() {
+            Some(granted) => fact.with("login", granted.login.as_str()),
+            None => fact,
+        }
+    }
+
+    async fn commit(&mut self, mut draft: Box<Draft>, account: AccountId) -> Answer {
+        if let Err(no) = self.author(&draft, account) {
+            return no;
+        }
+        let header = Head::parse(&draft.text).text("Message-ID");
+        let who = format!("account {}", account.0);
+        let key = receipts::key(&who, &draft.envelope, header.as_deref(), &draft.text);
+        self.complete(&mut draft);
+        let header = Head::parse(&draft.text).text("Message-ID");
+        let signatures = match signing::sign(&self.at.site, &draft.text).await {
+            Ok(signatures) => signatures,
+            Err(error) => return out_of_order(&error),
+        };
+        let trace = signatures + &self.at.received(&draft, None, true);
+        draft.envelope.size = None;
+        let mut fact =
+            self.fact("submission.accepted").with("bytes", draft.text.len()).because(&draft.reasons);
+        fact = header.iter().fold(fact, |fact, h| fact.header(h));
+        for address in
+            draft.envelope.sender.iter().chain(draft.envelope.recipients.iter().map(|r| &r.address))
+        {
+            fact = fact.about(address);
+        }
+        let parcel = Parcel { draft, trace, giver: Giver::Account(account), junk: false, key, header, fact };
+        match deliver(&self.at.site, parcel).await {
+            Ok(kept) => self.at.saved(kept.id, key),
+            Err(error) => out_of_order(&error),
+        }
+    }
+
+    // RFC 6409 §8: what a submission server completes.
+    fn complete(&self, draft: &mut Draft) {
+        let left = draft.id.to_string();
+        let changes = edit::submission(&draft.text, self.at.site.now(), &left, &self.at.settings.host_name);
+        let text = changes.apply(&draft.text);
+        draft.text = text;
+    }
+
+    /// Every address in From must belong to the account; somebody must stand there.
+    fn author(&self, draft: &Draft, account: AccountId) -> Result<(), Answer> {
+        let head = Head::parse(&draft.text);
+        let authors: Vec<_> = head.all("From").flat_map(|f| addresses::mailboxes(f.raw())).collect();
+        if authors.is_empty() || head.count("From") != 1 {
+            // RFC 5322 §3.6: exactly one From.
+            let reply = Reply::new(550, (5, 6, 0), "The message needs one From field with an address");
+            let reason = Reason::new("submission.no_author", "there is no From, or more than one");
+            return Err(self.at.refuse(
+                self.fact("submission.message_refused"),
+                reply,
+                &Reasons::one(reason),
+            ));
+        }
+        for author in authors {
+            let may = match author.parsed() {
+                Some(address) => self.may_send_as(account, &address)?,
+                None => false,
+            };
+            if !may {
+                let from = &author.address;
+                let reply = Reply::new(
+                    550,
+                    (5, 7, 1),
+                    format!("You may not write as {from} in From with this log-in"),
+                );
+                let reason =
+                    Reason::new("submission.not_your_address", "From does not belong to the account")
+                        .with("from", from);
+                return Err(self.at.refuse(
+                    self.fact("submission.message_refused"),
+                    reply,
+                    &Reasons::one(reason),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
