@@ -44,7 +44,8 @@ fn fold_chunk(chunk: &str, out: &mut Vec<String>) {
     if trimmed.is_empty() {
         return;
     }
-    if trimmed.matches(':').count() >= 2 && trimmed.parse::<std::net::Ipv6Addr>().is_ok() {
+    if trimmed.len() > 2 && trimmed.matches(':').count() >= 2 && trimmed.parse::<std::net::Ipv6Addr>().is_ok()
+    {
         return out.push("ip#".into());
     }
     if is_address(trimmed) {

@@ -160,6 +160,9 @@ pub const RULES: &[Rule] = &[
             "botnet",
         ])
         .unless(CONTENT),
+    rule("ip.delist_link", IpReputation, "provider", 85)
+        .says(&["linkid 526655", "request removal|delisting from .. list", "delist*", "to be removed from .. list"])
+        .unless(&["sender|from domain", "banned sender"]),
     rule("ip.refused", IpReputation, "provider", 88)
         .says(&[
             "ip# blocked|banned|barred|denied|rejected|refused|blacklisted|forbidden|disallowed",

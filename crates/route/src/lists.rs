@@ -1,0 +1,211 @@
+//! Block lists and routes: a list moves only hosts that have cited it.
+//!
+//! Which list a reply cites is read from its text: a zone we watch, a list we know by name, or
+//! the name that stands where lists stand in such sentences. Begin with [`cited`].
+
+use stdx::{Now, Span};
+
+use crate::learn::{Event, EventKind};
+use crate::settings::Settings;
+use crate::state::{Mark, Mood, State};
+use crate::text::Text;
+
+/// Lists that cannot be asked under a zone of their own, or are named by other names in replies.
+const KNOWN: &[(&str, &str)] = &[
+    ("dbl.spamhaus", ""),
+    ("spamhaus", "zen.spamhaus.org"),
+    ("cbl.abuseat.org", "zen.spamhaus.org"),
+    ("spamcop", "bl.spamcop.net"),
+    ("barracudacentral", "b.barracudacentral.org"),
+    ("barracudanetworks", "b.barracudacentral.org"),
+    ("gbudb", "truncate.gbudb.net"),
+    ("surriel", "psbl.surriel.com"),
+    ("mailspike", "bl.mailspike.net"),
+    ("invaluement", "invaluement"),
+    ("ivmsip", "invaluement"),
+    ("abusix", "combined.mail.abusix.zone"),
+    ("hostkarma", "hostkarma.junkemailfilter.com"),
+    ("junkemailfilter", "hostkarma.junkemailfilter.com"),
+    ("senderscore", "bl.score.senderscore.com"),
+    ("cloudmark", "cloudmark-csi"),
+    ("ipcheck.proofpoint", "proofpoint-pdr"),
+    ("dronebl", "dnsbl.dronebl.org"),
+    ("backscatterer", "ips.backscatterer.org"),
+];
+
+/// Words after which a list's name stands.
+const BEFORE: &[&str] =
+    &["using", "by", "at", "in", "on", "list", "blacklist", "blocklist", "rbl", "dnsbl", "provider", "site"];
+/// Words that are followed by names which are no lists.
+const NOT_A_LIST: &[&str] = &["www.", "support.", "help.", "postmaster.", "mail.", "mx.", "smtp."];
+
+/// The list a refusal cites, as its zone or name. `zones` are the zones we watch.
+pub fn cited(reply: &str, zones: &[String]) -> Option<String> {
+    let text = Text::fold(reply);
+    let zone = zones.iter().find(|z| text.tokens.iter().any(|t| t == *z || t.ends_with(&format!(".{z}"))));
+    if let Some(zone) = zone {
+        return Some(zone.clone());
+    }
+    let level = text.tokens.windows(2).find_map(|w| {
+        (w[0] == "level" && reply.to_ascii_lowercase().contains("uceprotect")).then(|| w[1].clone())
+    });
+    if let Some(level) = level {
+        return Some(format!("dnsbl-{level}.uceprotect.net"));
+    }
+    for (needle, name) in KNOWN {
+        if text.tokens.iter().any(|t| t.contains(needle)) {
+            return (!name.is_empty()).then(|| (*name).to_owned());
+        }
+    }
+    let dotted = |t: &str| {
+        t.matches('.').count() >= 1
+            && t.chars().any(char::is_alphabetic)
+            && !NOT_A_LIST.iter().any(|n| t.starts_with(n))
+    };
+    text.tokens.windows(2).find(|w| BEFORE.contains(&w[0].as_str()) && dotted(&w[1])).map(|w| w[1].clone())
+}
+
+/// What the monitor found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    Listed,
+    Clean,
+    /// Dead, refusing us, or mute: no statement.
+    Unusable,
+}
+
+/// The planner's questions about lists.
+pub(crate) struct ListView<'a> {
+    pub state: &'a State,
+    pub settings: &'a Settings,
+    pub now: Now,
+}
+
+impl ListView<'_> {
+    /// A list these hosts have cited is in force against the egress: its name, and when to probe
+    /// at the latest.
+    pub fn refuses_hosts(&self, egress: &str, hosts: &[String]) -> Option<(String, Now)> {
+        if self.state.lists.is_empty() {
+            return None;
+        }
+        hosts.iter().take(4).filter_map(|h| self.state.hosts.get(h)).find_map(|host| {
+            host.cites.keys().find_map(|list| self.in_force(list, egress).map(|until| (list.clone(), until)))
+        })
+    }
+
+    /// Until when a list is believed to hold against an egress.
+    fn in_force(&self, list: &str, egress: &str) -> Option<Now> {
+        let listing = self.state.lists.get(list)?.egresses.get(egress)?;
+        match listing.listed {
+            Some(true) => Some(self.now + Span::hours(24)),
+            Some(false) => None,
+            None => {
+                let fresh = |at: &&u64| {
+                    **at > listing.cleared_at && self.now.since(Now(**at)) < self.settings.list_trust
+                };
+                let hosts: Vec<u64> = listing.cited_by.values().filter(fresh).copied().collect();
+                let newest = hosts.iter().max().copied()?;
+                // Without a monitor's word the host is probed like any other blocked path.
+                (hosts.len() >= self.settings.list_hosts)
+                    .then(|| Now(newest) + self.settings.probe_gap(Span::hours(24)))
+            }
+        }
+    }
+
+    /// When a refused destination may be probed; `None` if its list has cleared since.
+    pub fn mark_until(&self, egress: &str, mark: &Mark) -> Option<Now> {
+        let listing = mark.list.as_ref().and_then(|l| self.state.lists.get(l)?.egresses.get(egress));
+        match listing {
+            Some(l) if l.cleared_at > mark.refused => None,
+            Some(l) if l.listed == Some(true) => Some(Now(mark.refused) + Span::hours(72)),
+            _ => Some(Now(mark.next_probe)),
+        }
+    }
+}
+
+/// Takes the monitor's word on one list and one egress.
+pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: Now) -> Vec<Event> {
+    let listing =
+        state.lists.entry(list.to_owned()).or_default().egresses.entry(egress.to_owned()).or_default();
+    let before = listing.listed;
+    listing.said_at = now.0;
+    listing.listed = match news {
+        News::Listed => Some(true),
+        News::Clean => Some(false),
+        News::Unusable => None,
+    };
+    let mut events = Vec::new();
+    if before == listing.listed {
+        return events;
+    }
+    let hosts: Vec<String> = listing.cited_by.keys().cloned().collect();
+    match (before, news) {
+        (_, News::Listed) => events.push(
+            Event::new(
+                EventKind::Listed,
+                format!("{list} lists {egress}; only destinations that have cited it are moved"),
+            )
+            .undo("nothing to undo: routes follow replies"),
+        ),
+        (Some(true), News::Clean) => {
+            listing.cleared_at = now.0;
+            listing.cited_by.clear();
+            forgive(state, list, egress, &hosts, now);
+            events.push(
+                Event::new(
+                    EventKind::ListCleared,
+                    format!("{list} no longer lists {egress}: {} hosts go back to it", hosts.len()),
+                )
+                .undo(format!("postroad route pin … (list {list})")),
+            );
+        }
+        _ => {}
+    }
+    state.dirty.insert(format!("l/{list}"));
+    events
+}
+
+/// The list cleared: its hosts are asked again, and groups it blocked are probed at once.
+fn forgive(state: &mut State, list: &str, egress: &str, hosts: &[String], now: Now) {
+    for host in hosts {
+        if let Some(on) = state.hosts.get_mut(host).and_then(|h| h.lanes.get_mut(egress)) {
+            on.refused.clear();
+        }
+        state.dirty.insert(format!("h/{host}"));
+    }
+    for (name, group) in &mut state.groups {
+        let Some(lane) = group.lanes.get_mut(egress) else { continue };
+        let Mood::Blocked(block) = &mut lane.mood else { continue };
+        let zones = [list.to_owned()];
+        if block.evidence.iter().any(|e| cited(&e.reply, &zones).as_deref() == Some(list)) {
+            block.next_probe = now.0;
+            state.dirty.insert(format!("g/{name}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_out_of_the_reply() {
+        let zones = ["bl.fantasy.example".to_owned()];
+        for (reply, want) in [
+            (
+                "rejected because 192.0.2.1 is in a black list at truncate.gbudb.net",
+                Some("truncate.gbudb.net"),
+            ),
+            (
+                "blocked using zen.spamhaus.org; https://www.spamhaus.org/query/ip/192.0.2.1",
+                Some("zen.spamhaus.org"),
+            ),
+            ("Client host blocked using bl.fantasy.example", Some("bl.fantasy.example")),
+            ("your IP is listed at spam.unheard.example", Some("spam.unheard.example")),
+            ("Your IP is BLACKLISTED at UCEPROTECT-LEVEL 2", Some("dnsbl-2.uceprotect.net")),
+            ("banned sending IP, see https://support.office.example", None),
+        ] {
+            assert_eq!(cited(reply, &zones).as_deref(), want, "{reply}");
+        }
+    }
+}
