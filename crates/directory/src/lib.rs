@@ -99,7 +99,8 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// Tells every kept answer that it is old.
-pub(crate) fn moved(batch: &Batch<'_>) -> Result<(), StoreError> {
+pub(crate) fn moved(batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    batch.settle();
     batch.sql().prepare_cached("UPDATE directory_version SET n = n + 1 WHERE one = 1")?.execute([])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use crate::shared::Place;
 use crate::{BodyId, StoreError};
 
 /// Runs after the commit is durable.
@@ -9,16 +10,26 @@ pub type After = Box<dyn FnOnce() + Send>;
 
 /// What one commit writes: rows through [`Batch::sql`], references to bodies, and what is to
 /// happen once it is durable. It is kept whole or not at all.
+///
+/// Rows are written with plain statements: no transaction or savepoint is begun or ended here,
+/// and no table is made. If a statement that writes many rows fails, its error must be returned.
 pub struct Batch<'a> {
     pub(crate) conn: &'a Connection,
     pub(crate) bodies: &'a [BodyId],
+    /// References to the bodies that came with the batch.
+    pub(crate) refs: Vec<i64>,
     pub(crate) after: Vec<After>,
     /// Bodies whose count this batch took to zero.
-    pub(crate) dropped: Vec<BodyId>,
+    pub(crate) dropped: Vec<(BodyId, Place)>,
+    pub(crate) settle: bool,
 }
 
-impl Batch<'_> {
-    /// The index. Write with `prepare_cached`; never begin or end a transaction here.
+impl<'a> Batch<'a> {
+    pub(crate) fn new(conn: &'a Connection, bodies: &'a [BodyId]) -> Batch<'a> {
+        let refs = vec![0; bodies.len()];
+        Batch { conn, bodies, refs, after: Vec::new(), dropped: Vec::new(), settle: false }
+    }
+    /// The index. Write with `prepare_cached`.
     pub fn sql(&self) -> &Connection {
         self.conn
     }
@@ -31,30 +42,56 @@ impl Batch<'_> {
     pub fn bodies(&self) -> usize {
         self.bodies.len()
     }
+    fn own(&mut self, id: BodyId) -> Option<&mut i64> {
+        let n = self.bodies.iter().position(|b| *b == id)?;
+        self.refs.get_mut(n)
+    }
     /// One more row names this body.
     pub fn hold(&mut self, id: BodyId) -> Result<(), StoreError> {
+        if let Some(refs) = self.own(id) {
+            *refs += 1;
+            return Ok(());
+        }
         let rows =
             self.conn.prepare_cached("UPDATE body SET refs = refs + 1 WHERE id = ?1")?.execute([id.0])?;
         if rows == 1 { Ok(()) } else { Err(StoreError::Missing(id)) }
     }
     /// One row less names this body; the last one gives its space back in the background.
     pub fn release(&mut self, id: BodyId) -> Result<(), StoreError> {
-        let mut statement = self
+        if let Some(refs) = self.own(id) {
+            if *refs == 0 {
+                return Err(StoreError::Missing(id));
+            }
+            *refs -= 1;
+            return Ok(());
+        }
+        let found = self
             .conn
-            .prepare_cached("UPDATE body SET refs = refs - 1 WHERE id = ?1 AND refs > 0 RETURNING refs")?;
-        let left: Option<i64> = statement.query_row([id.0], |r| r.get(0)).map(Some).or_else(|e| match e {
-            rusqlite::Error::QueryReturnedNoRows => Ok(None),
-            e => Err(e),
-        })?;
-        match left {
-            None => return Err(StoreError::Missing(id)),
-            Some(0) => self.dropped.push(id),
-            Some(_) => {}
+            .prepare_cached("SELECT refs, segment, start, len FROM body WHERE id = ?1")?
+            .query_row([id.0], |r| {
+                let n = |at| r.get::<_, i64>(at).map(|n| n as u64);
+                Ok((r.get::<_, i64>(0)?, Place { segment: n(1)?, start: n(2)?, len: n(3)? }))
+            });
+        let (refs, place) = match found {
+            Err(rusqlite::Error::QueryReturnedNoRows) => return Err(StoreError::Missing(id)),
+            found => found?,
+        };
+        if refs > 1 {
+            self.conn.prepare_cached("UPDATE body SET refs = refs - 1 WHERE id = ?1")?.execute([id.0])?;
+        } else {
+            self.conn.prepare_cached("DELETE FROM body WHERE id = ?1")?.execute([id.0])?;
+            self.dropped.push((id, place));
         }
         Ok(())
     }
-    /// Runs once the commit is durable (notices to sessions). Must be quick and must not wait.
+    /// Runs once the commit is durable (notices to sessions), before its future resolves and in
+    /// the order of the commits. Must be quick and must not wait.
     pub fn after(&mut self, f: After) {
         self.after.push(f);
+    }
+    /// Puts this commit into the index file at once, so that [`crate::Store::glance`] sees it
+    /// too. For rows that change rarely and are looked up all the time.
+    pub fn settle(&mut self) {
+        self.settle = true;
     }
 }

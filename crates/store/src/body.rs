@@ -4,16 +4,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::segment::Bodies;
+use crate::disk::read_exact;
+use crate::draft::off_thread;
+use crate::record::{HEAD, Head, Kind};
+use crate::shared::{Pin, Place, Shared};
 use crate::{BodyId, StoreError};
 
-/// A stored body, readable for as long as this value lives.
+/// Up to this size a body that the system has in memory is read without changing threads.
+const INLINE_MAX: usize = 256 << 10;
+
+/// A stored body, readable for as long as this value lives, also if it is deleted meanwhile.
 #[derive(Clone)]
 pub struct Body {
     pub(crate) id: BodyId,
-    pub(crate) bodies: Arc<Bodies>,
-    pub(crate) start: u64,
-    pub(crate) len: u64,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) place: Place,
+    pub(crate) held: Option<Bytes>,
+    pub(crate) _pin: Arc<Pin>,
 }
 
 impl Body {
@@ -21,22 +28,90 @@ impl Body {
         self.id
     }
     pub fn len(&self) -> u64 {
-        self.len
+        self.place.len
     }
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.place.len == 0
     }
     /// Up to `len` bytes from `offset`; fewer only at the end of the body.
     pub async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
-        let offset = offset.min(self.len);
-        let len = (len as u64).min(self.len - offset) as usize;
-        self.bodies
-            .read(self.start + offset, len)
-            .map(Bytes::from)
-            .map_err(|e| StoreError::Damaged(self.id, e.to_string()))
+        let offset = offset.min(self.place.len);
+        let len = (len as u64).min(self.place.len - offset) as usize;
+        if let Some(held) = &self.held {
+            return Ok(held.slice(offset as usize..offset as usize + len));
+        }
+        if len as u64 == self.place.len && len <= INLINE_MAX {
+            return self.all().await;
+        }
+        read_part(&self.shared, self.id, self.place, offset, len).await
     }
-    /// The whole body.
+    /// The whole body, compared with its checksum.
     pub async fn all(&self) -> Result<Bytes, StoreError> {
-        self.read_at(0, self.len as usize).await
+        if let Some(held) = &self.held {
+            return Ok(held.clone());
+        }
+        let (shared, id, place) = (self.shared.clone(), self.id, self.place);
+        let whole = place.len as usize + HEAD;
+        let record = match quick(&shared, place.segment, place.start - HEAD as u64, whole) {
+            Some(record) => record,
+            None => {
+                off_thread(shared.disk.instant(), move || {
+                    let file = shared.files.get(place.segment).map_err(|e| damaged(id, &e))?;
+                    read_exact(&*file, place.start - HEAD as u64, whole).map_err(|e| damaged(id, &e))
+                })
+                .await?
+            }
+        };
+        check(id, place, &record)?;
+        Ok(Bytes::from(record).slice(HEAD..))
     }
+}
+
+fn damaged(id: BodyId, e: &std::io::Error) -> StoreError {
+    StoreError::Damaged(id, e.to_string())
+}
+
+/// Compares a body's record (head and payload) with what the index says of it.
+pub(crate) fn check(id: BodyId, place: Place, record: &[u8]) -> Result<(), StoreError> {
+    let wrong = |why: &str| StoreError::Damaged(id, why.to_owned());
+    let head = Head::decode(record).ok_or_else(|| wrong("its record's head cannot be read"))?;
+    if head.kind != Kind::Body || head.len != place.len {
+        return Err(wrong("another record lies in its place"));
+    }
+    // Large bodies are written before they have a number.
+    if head.id != 0 && id.0 != 0 && head.id != id.0 as u64 {
+        return Err(wrong("another body lies in its place"));
+    }
+    if crc32fast::hash(&record[HEAD..]) != head.crc {
+        return Err(wrong("its bytes do not match their checksum"));
+    }
+    Ok(())
+}
+
+/// Reads what needs no waiting; `None` if it has to be read elsewhere.
+fn quick(shared: &Shared, segment: u64, at: u64, len: usize) -> Option<Vec<u8>> {
+    if len > INLINE_MAX + HEAD {
+        return None;
+    }
+    let file = shared.files.get(segment).ok()?;
+    let mut out = vec![0; len];
+    matches!(file.read_cached(&mut out, at), Ok(Some(n)) if n == len).then_some(out)
+}
+
+pub(crate) async fn read_part(
+    shared: &Arc<Shared>,
+    id: BodyId,
+    place: Place,
+    offset: u64,
+    len: usize,
+) -> Result<Bytes, StoreError> {
+    if let Some(out) = quick(shared, place.segment, place.start + offset, len) {
+        return Ok(Bytes::from(out));
+    }
+    let shared = shared.clone();
+    off_thread(shared.clone().disk.instant(), move || {
+        let file = shared.files.get(place.segment).map_err(|e| damaged(id, &e))?;
+        read_exact(&*file, place.start + offset, len).map(Bytes::from).map_err(|e| damaged(id, &e))
+    })
+    .await
 }

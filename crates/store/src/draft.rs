@@ -1,61 +1,174 @@
 //! A body while it arrives, and once it is whole.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::StoreError;
+use crate::body::read_part;
+use crate::large::Stream;
+use crate::shared::{Flight, Place, Shared};
+use crate::{BodyId, StoreError, lock};
+
+/// A large body goes to the disk in pieces of this size.
+const PIECE: usize = 64 << 10;
 
 /// A body while it arrives. Dropping it leaves nothing behind.
 pub struct Draft {
+    shared: Arc<Shared>,
     held: Vec<u8>,
     hash: Sha256,
+    len: u64,
+    stream: Option<Box<Stream>>,
+    flight: Flight,
 }
 
 /// A whole body, not yet named by any row. Dropping it leaves nothing behind.
 pub struct Sealed {
-    pub(crate) held: Vec<u8>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) form: Form,
+    len: u64,
     sha256: [u8; 32],
+    pub(crate) crc: u32,
+    _flight: Flight,
+}
+
+pub(crate) enum Form {
+    Small(Bytes),
+    Large(Place),
+    /// Handed to the committer.
+    Gone,
 }
 
 impl Draft {
-    pub(crate) fn new() -> Draft {
-        Draft { held: Vec::new(), hash: Sha256::new() }
+    pub(crate) fn new(shared: Arc<Shared>) -> Draft {
+        let flight = Flight::new(shared.clone());
+        Draft { shared, held: Vec::new(), hash: Sha256::new(), len: 0, stream: None, flight }
     }
     /// Adds bytes; waits while the disk is behind.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.hash.update(bytes);
+        self.len += bytes.len() as u64;
         self.held.extend_from_slice(bytes);
+        let limit = if self.stream.is_some() { PIECE } else { self.shared.settings.small_max.get() as usize };
+        if self.held.len() > limit {
+            self.spill().await?;
+        }
+        self.flight.set(self.held.len() as u64);
+        Ok(())
+    }
+    async fn spill(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let stream = self.stream.take();
+        let mut held = std::mem::take(&mut self.held);
+        let (stream, held) = off_thread(self.shared.disk.instant(), move || {
+            let mut stream = match stream {
+                Some(stream) => stream,
+                None => Box::new(Stream::begin(shared)?),
+            };
+            stream.write(&held)?;
+            held.clear();
+            held.shrink_to(PIECE * 2);
+            Ok((stream, held))
+        })
+        .await?;
+        (self.stream, self.held) = (Some(stream), held);
         Ok(())
     }
     pub fn len(&self) -> u64 {
-        self.held.len() as u64
+        self.len
     }
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
     /// No more bytes will come. A large body is durable after this, a small one after its commit.
-    pub async fn seal(self) -> Result<Sealed, StoreError> {
-        Ok(Sealed { held: self.held, sha256: self.hash.finalize().into() })
+    pub async fn seal(mut self) -> Result<Sealed, StoreError> {
+        let (form, crc) = match self.stream.take() {
+            None => {
+                let held = Bytes::from(std::mem::take(&mut self.held));
+                let crc = crc32fast::hash(&held);
+                (Form::Small(held), crc)
+            }
+            Some(mut stream) => {
+                let rest = std::mem::take(&mut self.held);
+                let (place, crc) = off_thread(self.shared.disk.instant(), move || {
+                    stream.write(&rest)?;
+                    stream.seal()
+                })
+                .await?;
+                self.flight.set(0);
+                (Form::Large(place), crc)
+            }
+        };
+        Ok(Sealed {
+            shared: self.shared,
+            form,
+            len: self.len,
+            sha256: self.hash.finalize().into(),
+            crc,
+            _flight: self.flight,
+        })
     }
+}
+
+/// Runs what may wait for the disk where waiting hurts nobody.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    instant: bool,
+    f: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    if instant {
+        return f();
+    }
+    tokio::task::spawn_blocking(f).await.unwrap_or(Err(StoreError::Closed))
 }
 
 impl Sealed {
     pub fn len(&self) -> u64 {
-        self.held.len() as u64
+        self.len
     }
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
     /// The bytes, if the body is small enough to be in memory.
     pub fn small(&self) -> Option<&[u8]> {
-        Some(&self.held)
+        match &self.form {
+            Form::Small(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+    /// As [`Sealed::small`], shared instead of lent.
+    pub fn bytes(&self) -> Option<Bytes> {
+        match &self.form {
+            Form::Small(bytes) => Some(bytes.clone()),
+            _ => None,
+        }
     }
     /// Up to `len` bytes from `offset`, wherever they lie; fewer at the end.
-    pub async fn read_at(&self, offset: u64, len: usize) -> Result<bytes::Bytes, StoreError> {
-        let start = (offset as usize).min(self.held.len());
-        let end = start.saturating_add(len).min(self.held.len());
-        Ok(bytes::Bytes::copy_from_slice(&self.held[start..end]))
+    pub async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        let offset = offset.min(self.len);
+        let len = (len as u64).min(self.len - offset) as usize;
+        match &self.form {
+            Form::Small(bytes) => Ok(bytes.slice(offset as usize..offset as usize + len)),
+            Form::Large(place) => read_part(&self.shared, BodyId(0), *place, offset, len).await,
+            Form::Gone => Err(StoreError::Closed),
+        }
+    }
+    /// Its row is durable: the body is no longer ours to give up.
+    pub(crate) fn committed(&mut self) {
+        if let Form::Large(place) = std::mem::replace(&mut self.form, Form::Gone) {
+            self.shared.hold_segment(place.segment, false);
+        }
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        if let Form::Large(place) = std::mem::replace(&mut self.form, Form::Gone) {
+            lock(&self.shared.dead).push((BodyId(0), place));
+            self.shared.hold_segment(place.segment, false);
+        }
     }
 }

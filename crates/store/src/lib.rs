@@ -10,12 +10,23 @@
 mod batch;
 mod body;
 mod committer;
+pub mod disk;
 mod draft;
+mod engine;
 mod error;
+mod files;
+mod large;
+mod log;
+mod readers;
+mod reclaim;
+mod record;
+mod recover;
+mod rowlog;
 mod schema;
-mod segment;
 mod settings;
+mod shared;
 mod store;
+mod upkeep;
 
 pub use batch::{After, Batch};
 pub use body::Body;
@@ -24,7 +35,8 @@ pub use error::{Intake, StoreError};
 pub use rusqlite;
 pub use schema::Schema;
 pub use settings::Settings;
-pub use store::Store;
+pub(crate) use store::lock;
+pub use store::{Figures, Store};
 
 /// Names a body for good; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

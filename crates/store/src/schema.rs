@@ -18,18 +18,39 @@ pub(crate) const OWN: Schema = Schema {
     steps: &["CREATE TABLE body (
                 id INTEGER PRIMARY KEY,
                 segment INTEGER NOT NULL,
-                start INTEGER NOT NULL,
+                start INTEGER NOT NULL,    -- of the payload, behind its record's head
                 len INTEGER NOT NULL,
                 refs INTEGER NOT NULL
               ) STRICT;
-              CREATE INDEX body_segment ON body(segment);"],
+              CREATE TABLE store_state (   -- how far into the log this file is
+                one INTEGER PRIMARY KEY,
+                log_commit INTEGER NOT NULL,
+                segment INTEGER NOT NULL,
+                log_end INTEGER NOT NULL,
+                next_body INTEGER NOT NULL
+              ) STRICT;
+              INSERT INTO store_state VALUES (1, 0, 0, 0, 1);"],
 };
 
-/// Brings every room's tables to their newest step.
-pub(crate) fn migrate(conn: &Connection, schemas: &[Schema]) -> Result<(), StoreError> {
+/// Makes the tables of an index file that has none yet, so that the log can be played into it.
+/// One that has tables is first brought up from the log, then migrated.
+pub(crate) fn begin(conn: &Connection, schemas: &[Schema]) -> Result<(), StoreError> {
+    let made: bool =
+        conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'store_state')", [], |r| {
+            r.get(0)
+        })?;
+    if !made {
+        migrate(conn, schemas)?;
+    }
+    Ok(())
+}
+
+/// Brings every room's tables to their newest step. True if there was something to do.
+pub(crate) fn migrate(conn: &Connection, schemas: &[Schema]) -> Result<bool, StoreError> {
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS store_step (room TEXT PRIMARY KEY, step INTEGER NOT NULL) STRICT;",
     )?;
+    let mut moved = false;
     for schema in std::iter::once(&OWN).chain(schemas) {
         let done: i64 = conn
             .query_row("SELECT step FROM store_step WHERE room = ?1", [schema.room], |r| r.get(0))
@@ -43,18 +64,21 @@ pub(crate) fn migrate(conn: &Connection, schemas: &[Schema]) -> Result<(), Store
             )));
         }
         for (at, step) in schema.steps.iter().enumerate().skip(done as usize) {
-            conn.execute_batch(&format!("BEGIN IMMEDIATE; {step}"))
+            moved = true;
+            let result = conn
+                .execute_batch(&format!("BEGIN IMMEDIATE; {step}"))
                 .and_then(|()| {
                     conn.execute(
                         "INSERT INTO store_step VALUES (?1, ?2) ON CONFLICT (room) DO UPDATE SET step = ?2",
                         (schema.room, at as i64 + 1),
                     )
                 })
-                .and_then(|_| conn.execute_batch("COMMIT"))
-                .map_err(|e| {
-                    StoreError::Broken(format!("step {} of room \"{}\": {e}", at + 1, schema.room))
-                })?;
+                .and_then(|_| conn.execute_batch("COMMIT"));
+            if let Err(e) = result {
+                let _ = conn.execute_batch("ROLLBACK");
+                return Err(StoreError::Broken(format!("step {} of room \"{}\": {e}", at + 1, schema.room)));
+            }
         }
     }
-    Ok(())
+    Ok(moved)
 }

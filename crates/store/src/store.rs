@@ -1,77 +1,167 @@
 //! The store as the rest of the house sees it.
 
 use std::future::Future;
-use std::path::Path;
-use std::sync::mpsc::Sender;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::body::Body;
-use crate::committer::{self, Job, Step};
-use crate::segment::Bodies;
-use crate::{Batch, BodyId, Draft, Intake, Schema, Sealed, Settings, StoreError, schema};
+use crate::committer::{self, Queue};
+use crate::disk::{self, Disk};
+use crate::engine::{Engine, Job};
+use crate::readers::Readers;
+use crate::shared::{Place, Shared};
+use crate::upkeep::Upkeep;
+use crate::{Batch, BodyId, Draft, Intake, Schema, Sealed, Settings, StoreError};
 
-/// Bodies and rows of one host. Cheap to clone.
+/// The index file's name in the store's folder.
+pub(crate) const INDEX: &str = "index.sqlite";
+/// The segments' folder in the store's folder.
+pub(crate) const SEGMENTS: &str = "segments";
+const LOCK: &str = "lock";
+
+/// Bodies and rows of one host. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     way: Way,
-    bodies: Arc<Bodies>,
+    pub(crate) shared: Arc<Shared>,
+    schemas: Vec<Schema>,
 }
 
 enum Way {
-    /// A committer thread and connections for readers.
-    Disk { jobs: Mutex<Sender<Job>>, readers: Mutex<Vec<Connection>>, path: std::path::PathBuf },
+    /// A committer thread, a housekeeper thread, and connections for readers.
+    Threads {
+        queue: Arc<Queue>,
+        readers: Arc<Readers>,
+        threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+        upkeep: Arc<Upkeep>,
+        dir: PathBuf,
+        _lock: std::fs::File,
+    },
     /// One connection, everything inline.
-    Memory(Mutex<Connection>),
+    Inline { engine: Box<Mutex<Engine>>, memory: Option<disk::Memory> },
 }
 
-fn tune(conn: &Connection) -> Result<(), StoreError> {
-    conn.set_prepared_statement_cache_capacity(512);
-    conn.execute_batch(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;
-         PRAGMA journal_size_limit=67108864; PRAGMA busy_timeout=10000; PRAGMA recursive_triggers=ON;",
-    )?;
-    Ok(())
+/// A typed batch on its way through the committer.
+struct Typed<T, F> {
+    bodies: Vec<Sealed>,
+    f: Option<F>,
+    value: Option<T>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Typed<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send,
+{
+    fn bodies(&mut self) -> &mut Vec<Sealed> {
+        &mut self.bodies
+    }
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        let f = self.f.take().ok_or(StoreError::Closed)?;
+        self.value = Some(f(batch)?);
+        Ok(())
+    }
+    fn tell(self: Box<Self>, end: Result<(), StoreError>) {
+        let Typed { answer, value, bodies, .. } = *self;
+        drop(bodies);
+        let _ = answer.send(end.and_then(|()| value.ok_or(StoreError::Closed)));
+    }
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`, repairs what a crash left, and brings every room's
-    /// tables to their newest step.
+    /// Opens or creates the store in `dir`, brings the index up from the log after a crash, and
+    /// every room's tables to their newest step.
     pub fn open(dir: &Path, settings: Settings, schemas: &[Schema]) -> Result<Store, StoreError> {
-        let _ = settings;
-        std::fs::create_dir_all(dir).map_err(|e| StoreError::from_io("creating the store's folder", &e))?;
-        let path = dir.join("index.sqlite");
-        let conn = Connection::open(&path)?;
-        tune(&conn)?;
-        schema::migrate(&conn, schemas)?;
-        let bodies = Arc::new(Bodies::open(dir).map_err(|e| StoreError::from_io("opening bodies", &e))?);
-        let (jobs, waiting) = std::sync::mpsc::channel();
-        let theirs = bodies.clone();
-        std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || committer::run(&waiting, &conn, &theirs))
-            .map_err(|e| StoreError::from_io("starting the committer", &e))?;
-        let way = Way::Disk { jobs: Mutex::new(jobs), readers: Mutex::new(Vec::new()), path };
-        Ok(Store(Arc::new(Inner { way, bodies })))
+        let making = |e: std::io::Error| StoreError::from_io("making the store's folder", &e);
+        std::fs::create_dir_all(dir).map_err(making)?;
+        let disk = disk::Real::new(&dir.join(SEGMENTS)).map_err(making)?;
+        Store::open_on(Arc::new(disk), dir, settings, schemas)
+    }
+
+    /// As [`Store::open`], with the segments on a disk of the caller's choice.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        settings: Settings,
+        schemas: &[Schema],
+    ) -> Result<Store, StoreError> {
+        let locked = take_lock(dir)?;
+        let shared = Arc::new(Shared::new(disk, settings)?);
+        let path = dir.join(INDEX);
+        let mut engine = Engine::open(Some(&path), shared.clone(), schemas)?;
+        let queue = Arc::new(Queue::default());
+        let readers = Arc::new(Readers::new(&path));
+        let upkeep = Arc::new(Upkeep::default());
+        let starting = |e: std::io::Error| StoreError::from_io("starting the store's threads", &e);
+        let (theirs, jobs) = (upkeep.clone(), queue.clone());
+        let (their_shared, their_readers) = (shared.clone(), readers.clone());
+        let housekeeper = std::thread::Builder::new()
+            .name("store-upkeep".into())
+            .spawn(move || theirs.run(&path, &their_shared, &their_readers, &jobs))
+            .map_err(starting)?;
+        let jobs = queue.clone();
+        let committer = std::thread::Builder::new()
+            .name("store-commit".into())
+            .spawn(move || committer::run(&jobs, &mut engine))
+            .map_err(starting)?;
+        let threads = Mutex::new(vec![housekeeper, committer]);
+        let way = Way::Threads { queue, readers, threads, upkeep, dir: dir.to_owned(), _lock: locked };
+        Ok(Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() })))
     }
 
     /// A store without files: commits and reads run inline, so virtual time stands still.
     pub fn in_memory(settings: Settings, schemas: &[Schema]) -> Result<Store, StoreError> {
-        let _ = settings;
-        let conn = Connection::open_in_memory()?;
-        tune(&conn)?;
-        schema::migrate(&conn, schemas)?;
-        let bodies = Arc::new(Bodies::Memory(Mutex::new(Vec::new())));
-        Ok(Store(Arc::new(Inner { way: Way::Memory(Mutex::new(conn)), bodies })))
+        Store::in_memory_on(disk::Memory::new(), settings, schemas)
+    }
+
+    /// As [`Store::in_memory`], over segments that are already there: the index is made from
+    /// them.
+    pub fn in_memory_on(
+        memory: disk::Memory,
+        settings: Settings,
+        schemas: &[Schema],
+    ) -> Result<Store, StoreError> {
+        let mut store = Store::inline_on(Arc::new(memory.clone()), settings, schemas)?;
+        if let Some(Inner { way: Way::Inline { memory: slot, .. }, .. }) = Arc::get_mut(&mut store.0) {
+            *slot = Some(memory);
+        }
+        Ok(store)
+    }
+
+    /// The index in memory, made from whatever segments are on `disk`; everything inline.
+    pub fn inline_on(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        schemas: &[Schema],
+    ) -> Result<Store, StoreError> {
+        let shared = Arc::new(Shared::new(disk, settings)?);
+        let engine = Box::new(Mutex::new(Engine::open(None, shared.clone(), schemas)?));
+        let way = Way::Inline { engine, memory: None };
+        Ok(Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() })))
+    }
+
+    /// Cuts the power of a store in memory and opens it again: what was not durable is gone.
+    /// This value and its clones must not be used any more.
+    pub fn power_cut(&self) -> Result<Store, StoreError> {
+        match &self.0.way {
+            Way::Inline { memory: Some(memory), .. } => {
+                memory.power_cut();
+                Store::in_memory_on(memory.clone(), self.0.shared.settings.clone(), &self.0.schemas)
+            }
+            _ => Err(StoreError::Broken("only a store in memory can be cut off".to_owned())),
+        }
     }
 
     /// Begins a body.
     pub fn draft(&self) -> Draft {
-        Draft::new()
+        Draft::new(self.0.shared.clone())
     }
 
     /// Makes `bodies` and what `f` writes durable, together with whatever else waits. Begins
@@ -86,16 +176,23 @@ impl Store {
         F: FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, wait) = oneshot::channel();
-        let work = Box::new(move |batch: &mut Batch<'_>| match f(batch) {
-            Ok(value) => Step { ok: true, tell: Box::new(move |r| drop(answer.send(r.map(|()| value)))) },
-            Err(e) => Step { ok: false, tell: Box::new(move |_| drop(answer.send(Err(e)))) },
-        });
-        let job = Job { bodies, work };
+        let job: Box<dyn Job> = Box::new(Typed { bodies, f: Some(f), value: None, answer });
         match &self.0.way {
-            Way::Disk { jobs, .. } => drop(lock(jobs).send(job)),
-            Way::Memory(conn) => committer::commit(vec![job], &lock(conn), &self.0.bodies),
+            Way::Threads { queue, .. } => queue.push(job),
+            Way::Inline { engine, .. } => lock(engine).group(vec![job]),
         }
         async move { wait.await.unwrap_or(Err(StoreError::Closed)) }
+    }
+
+    /// Whether a reader of the index file would miss something acknowledged.
+    fn unsettled(&self) -> Option<&Arc<Queue>> {
+        let Way::Threads { queue, .. } = &self.0.way else { return None };
+        if committer::is_here() {
+            // The committer cannot wait for itself.
+            return None;
+        }
+        let shared = &self.0.shared;
+        (shared.settled.load(Ordering::Acquire) < shared.done.load(Ordering::Acquire)).then_some(queue)
     }
 
     /// Reads rows: everything acknowledged before the call is seen. One short look at a time:
@@ -107,131 +204,171 @@ impl Store {
     {
         let store = self.clone();
         async move {
-            if let Way::Memory(_) = store.0.way {
-                return store.read_now(f);
+            if let Way::Inline { .. } = store.0.way {
+                return store.glance(f);
             }
-            tokio::task::spawn_blocking(move || store.read_now(f)).await.unwrap_or(Err(StoreError::Closed))
+            if let Some(queue) = store.unsettled() {
+                let (answer, wait) = oneshot::channel();
+                queue.settle(Box::new(move |result| drop(answer.send(result))));
+                wait.await.unwrap_or(Err(StoreError::Closed))?;
+            }
+            tokio::task::spawn_blocking(move || store.glance(f)).await.unwrap_or(Err(StoreError::Closed))
         }
     }
 
-    /// As [`Store::read`], on this thread: for look-ups by key that take microseconds, and for
-    /// code that is not async.
+    /// As [`Store::read`] for code that is not async, on this thread. May wait for the disk.
     pub fn read_now<T>(&self, f: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(queue) = self.unsettled() {
+            let (answer, wait) = std::sync::mpsc::sync_channel(1);
+            queue.settle(Box::new(move |result| drop(answer.send(result))));
+            wait.recv().unwrap_or(Err(StoreError::Closed))?;
+        }
+        self.glance(f)
+    }
+
+    /// Looks rows up by key, on this thread, without waiting: may miss what was committed in the
+    /// last seconds, except by batches that asked to [`Batch::settle`].
+    pub fn glance<T>(&self, f: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match &self.0.way {
-            Way::Memory(conn) => f(&lock(conn)),
-            Way::Disk { readers, path, .. } => {
-                let pooled = lock(readers).pop();
-                let conn = match pooled {
-                    Some(conn) => conn,
-                    None => {
-                        let conn = Connection::open(path)?;
-                        tune(&conn)?;
-                        conn.execute_batch("PRAGMA query_only=ON")?;
-                        conn
-                    }
-                };
-                conn.execute_batch("BEGIN")?;
-                let result = f(&conn);
-                conn.execute_batch("ROLLBACK")?;
-                lock(readers).push(conn);
-                result
-            }
+            Way::Inline { engine, .. } => f(lock(engine).conn()),
+            Way::Threads { readers, .. } => readers.read(f),
         }
     }
 
     /// A body to read.
     pub async fn body(&self, id: BodyId) -> Result<Body, StoreError> {
-        let bodies = self.0.bodies.clone();
-        self.read_now(move |conn| {
-            conn.prepare_cached("SELECT start, len FROM body WHERE id = ?1")?
-                .query_row([id.0], |r| {
-                    Ok(Body {
-                        id,
-                        bodies,
-                        start: r.get::<_, i64>(0)? as u64,
-                        len: r.get::<_, i64>(1)? as u64,
-                    })
-                })
-                .map_err(|e| match e {
-                    rusqlite::Error::QueryReturnedNoRows => StoreError::Missing(id),
-                    e => e.into(),
-                })
-        })
+        self.bodies(&[id])?.pop().flatten().ok_or(StoreError::Missing(id))
+    }
+
+    /// Many bodies to read, in the order asked; `None` for one that is not there.
+    pub fn bodies(&self, ids: &[BodyId]) -> Result<Vec<Option<Body>>, StoreError> {
+        let shared = &self.0.shared;
+        let mut out: Vec<Option<Body>> = Vec::with_capacity(ids.len());
+        let mut open = Vec::new();
+        for (n, id) in ids.iter().enumerate() {
+            // Pinned first, so that it cannot be reclaimed between here and there.
+            let pin = Arc::new(shared.pin(*id));
+            let held = shared.cache.get(*id);
+            let place = held.as_ref().map(|h| Place { segment: 0, start: 0, len: h.len() as u64 });
+            let place =
+                place.or_else(|| shared.fresh.read().unwrap_or_else(|e| e.into_inner()).get(id).copied());
+            if place.is_none() {
+                open.push(n);
+            }
+            let place = place.unwrap_or(Place { segment: 0, start: 0, len: 0 });
+            out.push(Some(Body { id: *id, shared: shared.clone(), place, held, _pin: pin }));
+        }
+        if !open.is_empty() {
+            self.glance(|conn| find(conn, &open, &mut out))?;
+        }
+        Ok(out)
     }
 
     /// Whether new mail may come in. Cheap: looks at the disk once a second at most.
     pub fn intake(&self) -> Intake {
-        Intake::Open
+        self.0.shared.intake()
+    }
+
+    /// What is wrong with the store since the last call, in words for the operator.
+    pub fn troubles(&self) -> Vec<String> {
+        lock(&self.0.shared.troubles).drain(..).collect()
+    }
+
+    /// What it has done since it was opened.
+    pub fn figures(&self) -> Figures {
+        let counts = &self.0.shared.counts;
+        let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        Figures {
+            commits: get(&counts.commits),
+            groups: get(&counts.groups),
+            syncs: get(&counts.syncs),
+            settles: get(&counts.settles),
+            log_bytes: get(&counts.log_bytes),
+            reclaimed: get(&counts.punched),
+        }
+    }
+
+    /// The store's folder, if it has one.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        match &self.0.way {
+            Way::Threads { dir, .. } => Some(dir),
+            Way::Inline { .. } => None,
+        }
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Counters since open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub commits: u64,
+    pub groups: u64,
+    /// Times something was made durable in the segments.
+    pub syncs: u64,
+    /// Times the index file was brought up to date.
+    pub settles: u64,
+    pub log_bytes: u64,
+    /// Bytes of deleted bodies given back.
+    pub reclaimed: u64,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        match &mut self.way {
+            Way::Threads { queue, threads, upkeep, .. } => {
+                upkeep.close();
+                queue.close();
+                let here = std::thread::current().id();
+                for thread in lock(threads).drain(..) {
+                    if thread.thread().id() != here {
+                        let _ = thread.join();
+                    }
+                }
+            }
+            Way::Inline { engine, .. } => {
+                let _ = lock(engine).settle();
+            }
+        }
+    }
+}
+
+fn find(conn: &Connection, open: &[usize], out: &mut [Option<Body>]) -> Result<(), StoreError> {
+    let mut look = conn.prepare_cached("SELECT segment, start, len FROM body WHERE id = ?1")?;
+    for n in open {
+        let Some(body) = &mut out[*n] else { continue };
+        let found = look.query_row([body.id.0], |r| {
+            let n = |at| r.get::<_, i64>(at).map(|n| n as u64);
+            Ok(Place { segment: n(0)?, start: n(1)?, len: n(2)? })
+        });
+        match found {
+            Ok(place) => body.place = place,
+            Err(rusqlite::Error::QueryReturnedNoRows) => out[*n] = None,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Two processes must not write one store.
+fn take_lock(dir: &Path) -> Result<std::fs::File, StoreError> {
+    use rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join(LOCK))
+        .map_err(|e| StoreError::from_io("opening the store's lock", &e))?;
+    rustix::fs::flock(&file, NonBlockingLockExclusive).map_err(|_| {
+        StoreError::Broken(format!(
+            "another process uses the store in {}; stop it first, or give this one another folder",
+            dir.display()
+        ))
+    })?;
+    Ok(file)
+}
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOTES: Schema = Schema {
-        room: "notes",
-        steps: &["CREATE TABLE note (id INTEGER PRIMARY KEY, says TEXT NOT NULL, body INTEGER) STRICT"],
-    };
-
-    fn both() -> Vec<(Store, Option<tempdir::Dir>)> {
-        let dir = tempdir::Dir::new("both");
-        let disk = Store::open(&dir.0, Settings::default(), &[NOTES]).expect("opens");
-        vec![(Store::in_memory(Settings::default(), &[NOTES]).expect("opens"), None), (disk, Some(dir))]
-    }
-
-    mod tempdir {
-        pub struct Dir(pub std::path::PathBuf);
-        impl Dir {
-            pub fn new(name: &str) -> Dir {
-                let at = std::env::temp_dir().join(format!("postroad-store-{name}-{}", std::process::id()));
-                let _ = std::fs::remove_dir_all(&at);
-                Dir(at)
-            }
-        }
-        impl Drop for Dir {
-            fn drop(&mut self) {
-                let _ = std::fs::remove_dir_all(&self.0);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_committed_body_reads_back_and_a_refused_batch_leaves_nothing() {
-        for (store, _dir) in both() {
-            let mut draft = store.draft();
-            draft.write(b"hello ").await.expect("writes");
-            draft.write(b"there").await.expect("writes");
-            let sealed = draft.seal().await.expect("seals");
-            let id = store
-                .commit(vec![sealed], |batch| {
-                    let id = batch.body(0);
-                    batch.hold(id)?;
-                    batch.sql().execute("INSERT INTO note (says, body) VALUES ('a', ?1)", [id])?;
-                    Ok(id)
-                })
-                .await
-                .expect("commits");
-            assert_eq!(
-                &store.body(id).await.expect("is there").all().await.expect("reads")[..],
-                b"hello there"
-            );
-            let refused: Result<(), _> = store
-                .commit(vec![], |batch| {
-                    batch.sql().execute("INSERT INTO note (says) VALUES ('b')", [])?;
-                    Err(StoreError::rule("no"))
-                })
-                .await;
-            assert_eq!(refused, Err(StoreError::rule("no")));
-            let count: i64 = store
-                .read(|conn| Ok(conn.query_row("SELECT count(*) FROM note", [], |r| r.get(0))?))
-                .await
-                .expect("reads");
-            assert_eq!(count, 1);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,251 @@
+//! What drafts, readers, the committer and the housekeeper share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, Space};
+use crate::files::Files;
+use crate::large::Lease;
+use crate::{BodyId, Intake, Settings, StoreError, lock};
+
+/// The disk is asked for its space this often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a body lies: the payload, without its record's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+}
+
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) files: Files,
+    pub(crate) settings: Settings,
+    pub(crate) cache: Cache,
+    /// Bodies of commits that the index file does not hold yet.
+    pub(crate) fresh: RwLock<BTreeMap<BodyId, Place>>,
+    pub(crate) next_body: AtomicI64,
+    /// Groups made durable since open, and how many of them the index file holds.
+    pub(crate) done: AtomicU64,
+    pub(crate) settled: AtomicU64,
+    /// Bytes of drafts and sealed bodies that are not on the disk yet.
+    pub(crate) flight: AtomicU64,
+    /// Readers by body, and uncommitted large bodies by segment: not to be reclaimed.
+    pins: Mutex<BTreeMap<BodyId, usize>>,
+    unnamed: Mutex<BTreeMap<u64, usize>>,
+    /// Bodies that no row names any more, to give their space back.
+    pub(crate) dead: Mutex<Vec<(BodyId, Place)>>,
+    /// Large files that a next draft may go on with.
+    pub(crate) leases: Mutex<Vec<Lease>>,
+    space: Mutex<Look>,
+    /// The disk said it was full; held until a look shows room again.
+    pub(crate) was_full: AtomicBool,
+    /// What is wrong with the store, told once each; for logs and `doctor`.
+    pub(crate) troubles: Mutex<VecDeque<String>>,
+    /// Above zero, nothing is reclaimed: a backup copies.
+    pub(crate) copying: AtomicU64,
+    pub(crate) counts: Counts,
+}
+
+/// What the store has done since it was opened.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) commits: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) settles: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) punched: AtomicU64,
+}
+
+struct Look {
+    at: Option<Instant>,
+    space: Space,
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, settings: Settings) -> Result<Shared, StoreError> {
+        let files =
+            Files::open(disk.clone()).map_err(|e| StoreError::from_io("reading the segments' folder", &e))?;
+        Ok(Shared {
+            cache: Cache::new(settings.cache.get() as usize),
+            files,
+            disk,
+            settings,
+            fresh: RwLock::default(),
+            next_body: AtomicI64::new(1),
+            done: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            flight: AtomicU64::new(0),
+            pins: Mutex::default(),
+            unnamed: Mutex::default(),
+            dead: Mutex::default(),
+            leases: Mutex::default(),
+            space: Mutex::new(Look {
+                at: None,
+                space: Space { free: stdx::Bytes(0), total: stdx::Bytes(0) },
+            }),
+            was_full: AtomicBool::new(false),
+            troubles: Mutex::default(),
+            copying: AtomicU64::new(0),
+            counts: Counts::default(),
+        })
+    }
+
+    /// The disk guard's answer.
+    pub(crate) fn intake(&self) -> Intake {
+        let mut look = lock(&self.space);
+        if look.at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            if let Ok(space) = self.disk.space() {
+                look.space = space;
+                look.at = Some(Instant::now());
+            }
+        }
+        let Space { free, total } = look.space;
+        let reserve = self.settings.reserve.unwrap_or_else(|| {
+            // On a small disk the reserve must not be all there is.
+            stdx::Bytes((64 << 20).max(total.get() / 50).min(total.get() / 4))
+        });
+        let free = stdx::Bytes(free.get().saturating_sub(self.flight.load(Ordering::Relaxed)));
+        if free < reserve {
+            return Intake::Full { free, reserve };
+        }
+        self.was_full.store(false, Ordering::Relaxed);
+        Intake::Open
+    }
+    /// A write found no room: look again at the next question.
+    pub(crate) fn ran_full(&self) {
+        self.was_full.store(true, Ordering::Relaxed);
+        lock(&self.space).at = None;
+    }
+
+    pub(crate) fn trouble(&self, says: String) {
+        let mut all = lock(&self.troubles);
+        if all.back() != Some(&says) {
+            if all.len() >= 100 {
+                all.pop_front();
+            }
+            all.push_back(says);
+        }
+    }
+
+    pub(crate) fn pin(self: &Arc<Shared>, id: BodyId) -> Pin {
+        *lock(&self.pins).entry(id).or_insert(0) += 1;
+        Pin { shared: self.clone(), id }
+    }
+    pub(crate) fn is_pinned(&self, id: BodyId) -> bool {
+        lock(&self.pins).contains_key(&id)
+    }
+    /// Says that a sealed, uncommitted body lies in this segment.
+    pub(crate) fn hold_segment(&self, segment: u64, more: bool) {
+        let mut all = lock(&self.unnamed);
+        let count = all.entry(segment).or_insert(0);
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            all.remove(&segment);
+        }
+    }
+    pub(crate) fn holds_segment(&self, segment: u64) -> bool {
+        lock(&self.unnamed).contains_key(&segment) || lock(&self.leases).iter().any(|l| l.segment == segment)
+    }
+}
+
+/// Keeps a body's space from being reclaimed while someone reads it.
+pub(crate) struct Pin {
+    shared: Arc<Shared>,
+    id: BodyId,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = lock(&self.shared.pins);
+        if let Some(count) = pins.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// Counts bytes that will need room on the disk.
+pub(crate) struct Flight {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Flight {
+    pub(crate) fn new(shared: Arc<Shared>) -> Flight {
+        Flight { shared, bytes: 0 }
+    }
+    pub(crate) fn set(&mut self, bytes: u64) {
+        if bytes >= self.bytes {
+            self.shared.flight.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            self.shared.flight.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// Bodies just delivered, which are read soon. First in, first out.
+pub(crate) struct Cache {
+    max: usize,
+    state: Mutex<CacheState>,
+}
+
+#[derive(Default)]
+struct CacheState {
+    bodies: BTreeMap<BodyId, Bytes>,
+    order: VecDeque<BodyId>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn new(max: usize) -> Cache {
+        Cache { max, state: Mutex::default() }
+    }
+    pub(crate) fn put(&self, id: BodyId, body: Bytes) {
+        if body.len() > self.max / 4 {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.bytes += body.len();
+        if let Some(old) = state.bodies.insert(id, body) {
+            state.bytes -= old.len();
+        } else {
+            state.order.push_back(id);
+        }
+        while state.bytes > self.max {
+            let Some(oldest) = state.order.pop_front() else { break };
+            if let Some(old) = state.bodies.remove(&oldest) {
+                state.bytes -= old.len();
+            }
+        }
+    }
+    pub(crate) fn get(&self, id: BodyId) -> Option<Bytes> {
+        lock(&self.state).bodies.get(&id).cloned()
+    }
+    pub(crate) fn forget(&self, id: BodyId) {
+        let mut state = lock(&self.state);
+        if let Some(old) = state.bodies.remove(&id) {
+            state.bytes -= old.len();
+            if state.order.len() > 64 + 2 * state.bodies.len() {
+                let CacheState { bodies, order, .. } = &mut *state;
+                order.retain(|id| bodies.contains_key(id));
+            }
+        }
+    }
+}
