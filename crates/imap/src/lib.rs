@@ -2,7 +2,7 @@
 //!
 //! What it is: a machine ([`server::Server`]) that reads commands, keeps each session's view of
 //! the selected folder, and asks a desk ([`ask::Ask`]) for everything it cannot know; pure
-//! functions for SEARCH, SORT and THREAD (`search`).
+//! functions for SEARCH, SORT and THREAD ([`search`]).
 //! What it is not: a keeper. It stores nothing, opens nothing and knows no account.
 //! Begin with [`ask`].
 
@@ -11,6 +11,7 @@ pub mod command;
 pub mod fields;
 pub mod flags;
 pub mod grammar;
+pub mod search;
 pub mod server;
 pub mod set;
 mod view;
