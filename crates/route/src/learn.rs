@@ -604,8 +604,7 @@ fn weigh(
             let mut block = std::mem::take(&mut back.block);
             let by = std::mem::take(&mut back.by);
             block.false_returns = block.false_returns.saturating_add(1);
-            let times = 1 + u64::from(block.false_returns.min(3));
-            block.next_probe = (now + Span(settings.probe_gap(now.since(Now(block.since))).0 * times)).0;
+            block.next_probe = (now + settings.probe_gap(now.since(Now(block.since)))).0;
             block.evidence.push(evidence.clone());
             let until = block.next_probe;
             lane.mood = Mood::Blocked(block);

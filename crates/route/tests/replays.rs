@@ -19,7 +19,7 @@ fn three() -> Vec<Egress> {
 /// R01: 21 domains refuse A for two hours, 10 accept, 9 flip, 20 are elsewhere.
 #[test]
 fn r01_a_group_moves_before_any_client_sees_a_bounce_and_comes_back_in_steps() {
-    for seed in 1..=20 {
+    for seed in 1..=40 {
         r01(seed);
     }
 }
