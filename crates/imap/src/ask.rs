@@ -5,7 +5,7 @@
 //! and typed keys. Sequence numbers never leave the machine.
 //! Any question may be answered with [`Answer::Refused`]. Begin with [`Ask`].
 
-use crate::command::{NotifySpec, Section, SearchKey, SortKey, ThreadBy};
+use crate::command::{NotifySpec, SearchKey, Section, SortKey, ThreadBy};
 use crate::flags::{FlagNames, Flags, Keywords};
 use crate::set::UidSet;
 use bytes::Bytes;
@@ -109,9 +109,14 @@ pub enum Answer {
     Welcome(Box<Welcome>),
     Selected(Box<Selected>),
     Folders(Vec<Folder>),
-    Created { mailbox_id: Option<String> },
+    Created {
+        mailbox_id: Option<String>,
+    },
     Status(Vec<Option<StatusRow>>),
-    Appended { uid_validity: u32, uids: UidSet },
+    Appended {
+        uid_validity: u32,
+        uids: UidSet,
+    },
     Changes(Box<Changes>),
     Page(Page),
     Bytes(Bytes),
@@ -119,8 +124,14 @@ pub enum Answer {
     Stored(Box<Stored>),
     /// `from` and `to` have the same number of members; the n-th became the n-th. `gone` is
     /// `from` for a MOVE. Messages that no longer exist are left out.
-    Copied { uid_validity: u32, from: UidSet, to: UidSet },
-    Expunged { uids: UidSet },
+    Copied {
+        uid_validity: u32,
+        from: UidSet,
+        to: UidSet,
+    },
+    Expunged {
+        uids: UidSet,
+    },
     Found(Found),
     Threads(Vec<Thread>),
     Quota(Vec<QuotaRoot>),

@@ -189,7 +189,10 @@ pub enum SearchKey {
     Cc(String),
     Bcc(String),
     Subject(String),
-    Header { name: String, text: String },
+    Header {
+        name: String,
+        text: String,
+    },
     Body(String),
     Text(String),
     /// RFC 7162: mod-sequence at least this.
@@ -248,11 +251,16 @@ pub enum FetchItem {
     BodyStructure,
     ModSeq,
     SaveDate,
-    Preview { lazy: bool },
+    Preview {
+        lazy: bool,
+    },
     EmailId,
     ThreadId,
     /// `sections[index]`, answered under this label: `BODY[TEXT]<0>`, `RFC822`, `BINARY.SIZE[1]`.
-    Section { index: usize, label: String },
+    Section {
+        index: usize,
+        label: String,
+    },
 }
 
 /// A piece of a message.
@@ -286,7 +294,10 @@ pub enum SectionKind {
     Header,
     /// Some of its fields, or all but some, with the empty line
     /// ([`crate::fields::header_fields`] does it).
-    Fields { names: Vec<String>, not: bool },
+    Fields {
+        names: Vec<String>,
+        not: bool,
+    },
     /// The text of the message or of a message/rfc822 part.
     Text,
     /// The MIME header of a part.

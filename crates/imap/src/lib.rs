@@ -18,6 +18,6 @@ mod view;
 pub mod wire;
 
 pub use ask::{Answer, Ask, Code, Notice, Refusal};
-pub use server::{Limits, Server, Settings};
 pub use flags::{FlagNames, Flags, Keywords};
+pub use server::{Limits, Server, Settings};
 pub use set::{SeqSet, UidSet};

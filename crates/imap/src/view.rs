@@ -13,13 +13,14 @@ pub struct View {
     /// Sequence number of each range's first UID.
     starts: Vec<u32>,
     count: u32,
-    /// The greatest UID ever shown: only greater ones can be new.
+    /// The greatest UID ever shown or gone before: only greater ones can be new.
     top: u32,
 }
 
 impl View {
-    pub fn new(uids: UidSet) -> View {
-        let top = uids.last().unwrap_or(0);
+    /// `top`: the greatest UID the folder ever gave out.
+    pub fn new(uids: UidSet, top: u32) -> View {
+        let top = uids.last().unwrap_or(0).max(top);
         let mut view = View { uids, starts: Vec::new(), count: 0, top };
         view.renumber();
         view
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_uid_that_was_passed_by_is_never_new() {
-        let mut view = View::new(UidSet::span(1, 5));
+        let mut view = View::new(UidSet::span(1, 5), 0);
         view.remove(&UidSet::span(4, 5));
         assert!(!view.add(&UidSet::span(4, 5)));
         assert!(view.add(&UidSet::span(4, 6)));

@@ -141,7 +141,11 @@ impl<'a> Cursor<'a> {
         self.at += head + 2 + size;
         let octets = &rest[head + 2..head + 2 + size];
         // RFC 9051 §4.3: only a literal8 may hold NUL.
-        if !literal.eight && octets.contains(&0) { Err(Fault::Bad("a literal holds a NUL")) } else { Ok(octets) }
+        if !literal.eight && octets.contains(&0) {
+            Err(Fault::Bad("a literal holds a NUL"))
+        } else {
+            Ok(octets)
+        }
     }
     pub fn astring(&mut self) -> Parsed<Cow<'a, [u8]>> {
         match self.peek() {

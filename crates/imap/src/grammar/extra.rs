@@ -89,7 +89,8 @@ pub fn get_metadata(c: &mut Cursor<'_>) -> Parsed<Verb> {
     let folder = metadata_folder(c)?;
     c.space()?;
     let mut entries = Vec::new();
-    if !before && c.rest().starts_with(b"(") && !c.rest().starts_with(b"(/") && !c.rest().starts_with(b"(\"") {
+    if !before && c.rest().starts_with(b"(") && !c.rest().starts_with(b"(/") && !c.rest().starts_with(b"(\"")
+    {
         options(c)?;
         c.space()?;
     }
@@ -204,7 +205,9 @@ fn notify_group(c: &mut Cursor<'_>) -> Parsed<NotifyGroup> {
     c.need(b')', "a parenthesis ) is missing")?;
     // RFC 5465 §5: MessageNew and MessageExpunge come together; FlagChange needs both.
     if events.message_new != events.message_expunge || (events.flag_change && !events.message_new) {
-        return Err(Fault::Bad("NOTIFY takes MessageNew and MessageExpunge together, and both for FlagChange"));
+        return Err(Fault::Bad(
+            "NOTIFY takes MessageNew and MessageExpunge together, and both for FlagChange",
+        ));
     }
     Ok(NotifyGroup { folders, events, fetch })
 }

@@ -28,7 +28,8 @@ pub fn fetch(c: &mut Cursor<'_>, by: By) -> Parsed<Verb> {
 /// One item, a macro, or a list in parentheses. Also used by NOTIFY.
 pub fn items(c: &mut Cursor<'_>) -> Parsed<FetchSpec> {
     let mut spec = FetchSpec::default();
-    let full = [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size, FetchItem::Envelope, FetchItem::Body];
+    let full =
+        [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size, FetchItem::Envelope, FetchItem::Body];
     for (name, count) in [("ALL", 4), ("FAST", 3), ("FULL", 5)] {
         if c.eat_word(name) {
             spec.items = full[..count].to_vec();
@@ -95,7 +96,9 @@ fn item(c: &mut Cursor<'_>, spec: &mut FetchSpec) -> Parsed<()> {
         b"THREADID" => FetchItem::ThreadId,
         b"PREVIEW" => FetchItem::Preview { lazy: lazy(c)? },
         b"BODY" if c.peek() != Some(b'[') => FetchItem::Body,
-        b"BODY" | b"BODY.PEEK" | b"BINARY" | b"BINARY.PEEK" | b"BINARY.SIZE" => return section(c, spec, &name),
+        b"BODY" | b"BODY.PEEK" | b"BINARY" | b"BINARY.PEEK" | b"BINARY.SIZE" => {
+            return section(c, spec, &name);
+        }
         b"RFC822" => return old_section(spec, SectionKind::All, "RFC822"),
         b"RFC822.HEADER" => return old_section(spec, SectionKind::Header, "RFC822.HEADER"),
         b"RFC822.TEXT" => return old_section(spec, SectionKind::Text, "RFC822.TEXT"),

@@ -71,8 +71,24 @@ fn verb(c: &mut Cursor<'_>) -> Parsed<Verb> {
 
 fn no_arguments(word: &str) -> Fault {
     const KNOWN: &[&str] = &[
-        "LOGIN", "SELECT", "EXAMINE", "FETCH", "STORE", "SEARCH", "UID", "LIST", "STATUS", "APPEND",
-        "CREATE", "DELETE", "RENAME", "COPY", "MOVE", "ID", "ENABLE", "AUTHENTICATE",
+        "LOGIN",
+        "SELECT",
+        "EXAMINE",
+        "FETCH",
+        "STORE",
+        "SEARCH",
+        "UID",
+        "LIST",
+        "STATUS",
+        "APPEND",
+        "CREATE",
+        "DELETE",
+        "RENAME",
+        "COPY",
+        "MOVE",
+        "ID",
+        "ENABLE",
+        "AUTHENTICATE",
     ];
     if KNOWN.contains(&word) {
         Fault::Bad("the command's arguments are missing")
@@ -183,7 +199,10 @@ fn words(c: &mut Cursor<'_>) -> Parsed<Vec<String>> {
 }
 
 /// `(` items separated by single spaces `)`; may be empty.
-pub(crate) fn list<'a>(c: &mut Cursor<'a>, mut item: impl FnMut(&mut Cursor<'a>) -> Parsed<()>) -> Parsed<()> {
+pub(crate) fn list<'a>(
+    c: &mut Cursor<'a>,
+    mut item: impl FnMut(&mut Cursor<'a>) -> Parsed<()>,
+) -> Parsed<()> {
     c.need(b'(', "a parenthesis ( is missing")?;
     if c.eat(b')') {
         return Ok(());

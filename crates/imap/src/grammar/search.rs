@@ -75,7 +75,14 @@ pub fn thread(c: &mut Cursor<'_>, by: By) -> Parsed<Verb> {
 }
 
 fn blank() -> SearchSpec {
-    SearchSpec { key: SearchKey::All, returns: None, sort: None, thread: None, modseq: false, bad_charset: false }
+    SearchSpec {
+        key: SearchKey::All,
+        returns: None,
+        sort: None,
+        thread: None,
+        modseq: false,
+        bad_charset: false,
+    }
 }
 
 fn finish(c: &mut Cursor<'_>, by: By, mut spec: SearchSpec) -> Parsed<Verb> {

@@ -36,29 +36,85 @@ fn key(text: &str) -> SearchKey {
 #[test]
 fn every_command_of_the_list_is_understood() {
     for text in [
-        "CAPABILITY", "noop", "LOGOUT", "STARTTLS", "UNAUTHENTICATE", "NAMESPACE", "IDLE", "CHECK", "CLOSE",
-        "UNSELECT", "EXPUNGE", "LOGIN joe \"pass word\"", "LOGIN {3}\r\njoe {2}\r\npw", "AUTHENTICATE PLAIN",
-        "AUTHENTICATE PLAIN =", "AUTHENTICATE PLAIN AGpvZQBwdw==", "ENABLE CONDSTORE QRESYNC", "ID NIL",
-        "ID (\"name\" \"x\" \"version\" NIL)", "SELECT inbox", "SELECT Sent (CONDSTORE)",
-        "SELECT x (QRESYNC (1 2))", "SELECT x (QRESYNC (1 2 1:5,9))", "SELECT x (QRESYNC (1 2 1:5 (1 2)))",
-        "EXAMINE x", "CREATE a/b", "CREATE x (USE (\\Sent \\Drafts))", "DELETE x", "RENAME a b",
-        "SUBSCRIBE x", "UNSUBSCRIBE x", "LIST \"\" *", "LIST \"\" \"%\"", "LIST (SUBSCRIBED) \"\" *",
-        "LIST () \"\" * RETURN (CHILDREN SUBSCRIBED SPECIAL-USE)", "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (a* b%)",
-        "LIST \"\" * RETURN (STATUS (MESSAGES SIZE UNSEEN))", "LSUB \"\" *", "XLIST \"\" %",
+        "CAPABILITY",
+        "noop",
+        "LOGOUT",
+        "STARTTLS",
+        "UNAUTHENTICATE",
+        "NAMESPACE",
+        "IDLE",
+        "CHECK",
+        "CLOSE",
+        "UNSELECT",
+        "EXPUNGE",
+        "LOGIN joe \"pass word\"",
+        "LOGIN {3}\r\njoe {2}\r\npw",
+        "AUTHENTICATE PLAIN",
+        "AUTHENTICATE PLAIN =",
+        "AUTHENTICATE PLAIN AGpvZQBwdw==",
+        "ENABLE CONDSTORE QRESYNC",
+        "ID NIL",
+        "ID (\"name\" \"x\" \"version\" NIL)",
+        "SELECT inbox",
+        "SELECT Sent (CONDSTORE)",
+        "SELECT x (QRESYNC (1 2))",
+        "SELECT x (QRESYNC (1 2 1:5,9))",
+        "SELECT x (QRESYNC (1 2 1:5 (1 2)))",
+        "EXAMINE x",
+        "CREATE a/b",
+        "CREATE x (USE (\\Sent \\Drafts))",
+        "DELETE x",
+        "RENAME a b",
+        "SUBSCRIBE x",
+        "UNSUBSCRIBE x",
+        "LIST \"\" *",
+        "LIST \"\" \"%\"",
+        "LIST (SUBSCRIBED) \"\" *",
+        "LIST () \"\" * RETURN (CHILDREN SUBSCRIBED SPECIAL-USE)",
+        "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (a* b%)",
+        "LIST \"\" * RETURN (STATUS (MESSAGES SIZE UNSEEN))",
+        "LSUB \"\" *",
+        "XLIST \"\" %",
         "STATUS x (MESSAGES UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE RECENT HIGHESTMODSEQ MAILBOXID APPENDLIMIT)",
-        "FETCH 1 ALL", "FETCH 1:* (FLAGS UID)", "UID FETCH 1,5:9 (BODY.PEEK[1.2.MIME]<0.10> RFC822)",
-        "UID FETCH 1:* FLAGS (CHANGEDSINCE 5 VANISHED)", "UID FETCH 1:* FLAGS (PARTIAL -1:-10)", "FETCH $ FLAGS",
+        "FETCH 1 ALL",
+        "FETCH 1:* (FLAGS UID)",
+        "UID FETCH 1,5:9 (BODY.PEEK[1.2.MIME]<0.10> RFC822)",
+        "UID FETCH 1:* FLAGS (CHANGEDSINCE 5 VANISHED)",
+        "UID FETCH 1:* FLAGS (PARTIAL -1:-10)",
+        "FETCH $ FLAGS",
         "FETCH 1 (PREVIEW (LAZY) SAVEDATE EMAILID THREADID MODSEQ BINARY.PEEK[1]<0.5> BINARY.SIZE[2])",
-        "STORE 1 FLAGS \\Seen", "UID STORE 1:5 (UNCHANGEDSINCE 12) +FLAGS.SILENT (\\Deleted $Work)",
-        "STORE 1 -FLAGS ()", "COPY 1:3 x", "UID COPY $ x", "MOVE 1 x", "UID MOVE 1 x", "UID EXPUNGE 1:3",
-        "SEARCH ALL", "UID SEARCH RETURN () UNSEEN", "SEARCH RETURN (SAVE) $ NOT DELETED",
-        "SEARCH RETURN (PARTIAL 1:10 COUNT) ALL", "SEARCH CHARSET UTF-8 TEXT {2}\r\né",
-        "SORT (REVERSE DATE SUBJECT) UTF-8 ALL", "UID SORT RETURN (COUNT) (DISPLAYFROM) US-ASCII ALL",
-        "THREAD REFERENCES UTF-8 SINCE 1-Jan-2020", "UID THREAD ORDEREDSUBJECT US-ASCII ALL", "COMPRESS DEFLATE",
-        "GETQUOTA \"\"", "GETQUOTAROOT INBOX", "SETQUOTA \"\" (STORAGE 5)", "GETMETADATA \"\" /shared/comment",
-        "GETMETADATA (MAXSIZE 10 DEPTH 1) INBOX (/private/a /shared/b)", "GETMETADATA x (DEPTH infinity) /private/a",
-        "SETMETADATA INBOX (/private/comment \"x\" /shared/y NIL)", "SETMETADATA x (/private/a ~{2}\r\n\0\0)",
-        "GETACL x", "SETACL x bob +lr", "DELETEACL x bob", "LISTRIGHTS x bob", "MYRIGHTS x", "NOTIFY NONE",
+        "STORE 1 FLAGS \\Seen",
+        "UID STORE 1:5 (UNCHANGEDSINCE 12) +FLAGS.SILENT (\\Deleted $Work)",
+        "STORE 1 -FLAGS ()",
+        "COPY 1:3 x",
+        "UID COPY $ x",
+        "MOVE 1 x",
+        "UID MOVE 1 x",
+        "UID EXPUNGE 1:3",
+        "SEARCH ALL",
+        "UID SEARCH RETURN () UNSEEN",
+        "SEARCH RETURN (SAVE) $ NOT DELETED",
+        "SEARCH RETURN (PARTIAL 1:10 COUNT) ALL",
+        "SEARCH CHARSET UTF-8 TEXT {2}\r\né",
+        "SORT (REVERSE DATE SUBJECT) UTF-8 ALL",
+        "UID SORT RETURN (COUNT) (DISPLAYFROM) US-ASCII ALL",
+        "THREAD REFERENCES UTF-8 SINCE 1-Jan-2020",
+        "UID THREAD ORDEREDSUBJECT US-ASCII ALL",
+        "COMPRESS DEFLATE",
+        "GETQUOTA \"\"",
+        "GETQUOTAROOT INBOX",
+        "SETQUOTA \"\" (STORAGE 5)",
+        "GETMETADATA \"\" /shared/comment",
+        "GETMETADATA (MAXSIZE 10 DEPTH 1) INBOX (/private/a /shared/b)",
+        "GETMETADATA x (DEPTH infinity) /private/a",
+        "SETMETADATA INBOX (/private/comment \"x\" /shared/y NIL)",
+        "SETMETADATA x (/private/a ~{2}\r\n\0\0)",
+        "GETACL x",
+        "SETACL x bob +lr",
+        "DELETEACL x bob",
+        "LISTRIGHTS x bob",
+        "MYRIGHTS x",
+        "NOTIFY NONE",
         "NOTIFY SET STATUS (SELECTED (MessageNew (FLAGS) MessageExpunge)) (SUBTREE (a b) (MailboxName))",
     ] {
         verb_of(text);
@@ -68,15 +124,54 @@ fn every_command_of_the_list_is_understood() {
 #[test]
 fn what_is_not_grammatical_is_refused() {
     for text in [
-        "", "FOO", "FOO bar", "LOGIN joe", "LOGIN joe pw x", "SELECT", "SELECT a b", "FETCH 0 FLAGS", "FETCH 1",
-        "FETCH 1 ()", "FETCH 1 BODY[0]", "FETCH 1 BODY[HEADER.FIELDS ()]", "FETCH 1 BODY[]<1>", "FETCH 1 BODY[]<0.0>",
-        "FETCH 1 BODY[MIME]", "FETCH 1 FLAGS (VANISHED)", "STORE 1 +FLAGS (\\Recent)", "STORE 1 FOO x", "LIST \"\"",
-        "LIST (RECURSIVEMATCH) \"\" *", "STATUS x ()", "STATUS x (FOO)", "SEARCH", "SEARCH FOO", "SEARCH NOT",
-        "SEARCH (ALL", "SEARCH ON 31-Feb-2020", "SEARCH ON 1-Foo-2020", "SEARCH OLDER 0", "SEARCH 1 2,0",
-        "SEARCH RETURN (ALL PARTIAL 1:2) ALL", "SORT () UTF-8 ALL", "SORT (FOO) UTF-8 ALL", "THREAD FOO UTF-8 ALL",
-        "COMPRESS GZIP", "GETMETADATA x comment", "SETMETADATA x (/private/a)", "SETACL x bob q", "ID (\"a\")",
-        "NOTIFY SET (SELECTED (MessageNew))", "NOTIFY SET", "NOOP x", "LOGIN \"joe pw", "LOGIN jo{e pw",
-        "SELECT x (QRESYNC (0 1))", "APPEND x foo", "REPLACE 1 x", "LOGIN {3}\r\njo\0 x",
+        "",
+        "FOO",
+        "FOO bar",
+        "LOGIN joe",
+        "LOGIN joe pw x",
+        "SELECT",
+        "SELECT a b",
+        "FETCH 0 FLAGS",
+        "FETCH 1",
+        "FETCH 1 ()",
+        "FETCH 1 BODY[0]",
+        "FETCH 1 BODY[HEADER.FIELDS ()]",
+        "FETCH 1 BODY[]<1>",
+        "FETCH 1 BODY[]<0.0>",
+        "FETCH 1 BODY[MIME]",
+        "FETCH 1 FLAGS (VANISHED)",
+        "STORE 1 +FLAGS (\\Recent)",
+        "STORE 1 FOO x",
+        "LIST \"\"",
+        "LIST (RECURSIVEMATCH) \"\" *",
+        "STATUS x ()",
+        "STATUS x (FOO)",
+        "SEARCH",
+        "SEARCH FOO",
+        "SEARCH NOT",
+        "SEARCH (ALL",
+        "SEARCH ON 31-Feb-2020",
+        "SEARCH ON 1-Foo-2020",
+        "SEARCH OLDER 0",
+        "SEARCH 1 2,0",
+        "SEARCH RETURN (ALL PARTIAL 1:2) ALL",
+        "SORT () UTF-8 ALL",
+        "SORT (FOO) UTF-8 ALL",
+        "THREAD FOO UTF-8 ALL",
+        "COMPRESS GZIP",
+        "GETMETADATA x comment",
+        "SETMETADATA x (/private/a)",
+        "SETACL x bob q",
+        "ID (\"a\")",
+        "NOTIFY SET (SELECTED (MessageNew))",
+        "NOTIFY SET",
+        "NOOP x",
+        "LOGIN \"joe pw",
+        "LOGIN jo{e pw",
+        "SELECT x (QRESYNC (0 1))",
+        "APPEND x foo",
+        "REPLACE 1 x",
+        "LOGIN {3}\r\njo\0 x",
     ] {
         assert!(matches!(fault(text), Fault::Bad(_)), "{text}");
     }
@@ -88,7 +183,8 @@ fn what_is_not_grammatical_is_refused() {
 
 #[test]
 fn fetch_items_keep_their_order_and_labels() {
-    let spec = fetch_spec("FETCH 1 (UID BODY[HEADER.FIELDS (from \"x y\")] BODY.PEEK[1.2]<5.10> RFC822.TEXT)");
+    let spec =
+        fetch_spec("FETCH 1 (UID BODY[HEADER.FIELDS (from \"x y\")] BODY.PEEK[1.2]<5.10> RFC822.TEXT)");
     let labels: Vec<_> = spec
         .items
         .iter()
@@ -98,7 +194,10 @@ fn fetch_items_keep_their_order_and_labels() {
         })
         .collect();
     assert_eq!(labels, ["Uid", "0 BODY[HEADER.FIELDS (from \"x y\")]", "1 BODY[1.2]<5>", "2 RFC822.TEXT"]);
-    assert_eq!(spec.sections[1], Section { part: vec![1, 2], kind: SectionKind::All, partial: Some((5, 10)) });
+    assert_eq!(
+        spec.sections[1],
+        Section { part: vec![1, 2], kind: SectionKind::All, partial: Some((5, 10)) }
+    );
     assert!(spec.marks_seen);
     assert!(!fetch_spec("FETCH 1 (BODY.PEEK[] RFC822.HEADER BINARY.SIZE[1])").marks_seen);
     assert_eq!(fetch_spec("FETCH 1 FULL").items.len(), 5);
@@ -127,7 +226,9 @@ fn search_keys_become_a_tree() {
 
 #[test]
 fn folder_names_are_decoded_and_inbox_is_one() {
-    for (text, want) in [("inbox", "INBOX"), ("InBox/x", "INBOX/x"), ("inboxes", "inboxes"), ("Entw&APw-rfe", "Entwürfe")] {
+    for (text, want) in
+        [("inbox", "INBOX"), ("InBox/x", "INBOX/x"), ("inboxes", "inboxes"), ("Entw&APw-rfe", "Entwürfe")]
+    {
         match verb_of(&format!("DELETE {text}")) {
             Verb::Delete { folder } => assert_eq!(folder, want),
             _ => panic!("{text}"),
@@ -162,7 +263,8 @@ fn appends_are_told_from_their_folder_literal() {
     ] {
         assert_eq!(append::announces_message(text.as_bytes()), message, "{text}");
     }
-    let opening = append::opening(b"a APPEND x (\\Seen w) \" 1-Jan-1970 01:00:00 +0100\" UTF8 (~{5}\r\n", false);
+    let opening =
+        append::opening(b"a APPEND x (\\Seen w) \" 1-Jan-1970 01:00:00 +0100\" UTF8 (~{5}\r\n", false);
     let Ok(opening) = opening else { panic!() };
     assert!(opening.head.utf8 && opening.head.date.is_some_and(|d| d.secs == 0 && d.zone == 60));
     assert!(append::opening(b"a REPLACE 1:2 x {5}\r\n", false).is_err());

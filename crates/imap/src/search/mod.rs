@@ -39,5 +39,9 @@ pub struct Facts {
 /// A text as it is compared: RFC 5051's case folding, near enough to its letter (capitals of
 /// every script; compatibility forms stay apart).
 fn folded(text: &str) -> String {
-    if text.is_ascii() { text.to_ascii_uppercase() } else { text.chars().flat_map(char::to_uppercase).collect() }
+    if text.is_ascii() {
+        text.to_ascii_uppercase()
+    } else {
+        text.chars().flat_map(char::to_uppercase).collect()
+    }
 }

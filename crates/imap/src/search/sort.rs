@@ -62,8 +62,12 @@ mod tests {
 
     #[test]
     fn keys_apply_in_turn_and_ties_keep_their_order() {
-        let all =
-            [message(1, "beta", 30, 5), message(2, "Alpha", 20, 5), message(3, "ALPHA", 10, 9), message(4, "ébé", 5, 1)];
+        let all = [
+            message(1, "beta", 30, 5),
+            message(2, "Alpha", 20, 5),
+            message(3, "ALPHA", 10, 9),
+            message(4, "ébé", 5, 1),
+        ];
         let key = |by| SortKey { reverse: false, by };
         let back = |by| SortKey { reverse: true, by };
         for (keys, want) in [

@@ -196,7 +196,8 @@ impl Forest<'_> {
 
     /// The subject of a thread, and whether it says that it answers something.
     fn subject(&self, at: usize) -> Option<(String, bool)> {
-        let message = self.message[at].or_else(|| self.children[at].first().and_then(|&c| self.message[c]))?;
+        let message =
+            self.message[at].or_else(|| self.children[at].first().and_then(|&c| self.message[c]))?;
         let facts = &self.facts[message];
         Some((folded(&facts.subject), facts.is_reply)).filter(|(s, _)| !s.is_empty())
     }

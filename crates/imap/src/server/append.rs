@@ -56,7 +56,9 @@ impl Server {
                 self.bad_commands += 1;
                 Tail::bad(tag, "", why)
             }
-            Err(Unreadable { tag, fault: Fault::No(code, why) }) => Tail::refused(tag, &Refusal::new(code, why)),
+            Err(Unreadable { tag, fault: Fault::No(code, why) }) => {
+                Tail::refused(tag, &Refusal::new(code, why))
+            }
         };
         if literal.waits {
             self.reader.forget();
@@ -81,13 +83,17 @@ impl Server {
         let Verb::Replace { by, which, .. } = &opening.verb else { return Ok(None) };
         let Some(open) = &self.folder else { return Err(Tail::bad(tag(), "", "Select a folder first")) };
         if open.read_only {
-            return Err(Tail::refused(tag(), &Refusal::new(Code::NoPerm, "The folder is open for reading only")));
+            return Err(Tail::refused(
+                tag(),
+                &Refusal::new(Code::NoPerm, "The folder is open for reading only"),
+            ));
         }
         match open.resolve(*by, which).map(|uids| uids.first()) {
             Ok(Some(uid)) => Ok(Some(uid)),
-            Ok(None) => {
-                Err(Tail::refused(tag(), &Refusal::new(Code::NonExistent, "There is no such message to replace")))
-            }
+            Ok(None) => Err(Tail::refused(
+                tag(),
+                &Refusal::new(Code::NonExistent, "There is no such message to replace"),
+            )),
             Err(why) => Err(Tail::bad(tag(), "", why)),
         }
     }
@@ -236,7 +242,8 @@ impl Server {
             Event::Command(text) => {
                 let text = if append.utf8 { text.strip_prefix(b")").unwrap_or(b"?") } else { &text };
                 if !text.trim_ascii().is_empty() && append.failed.is_none() {
-                    append.failed = Some(Tail::bad(append.tag.clone(), "", "Something stands behind the message"));
+                    append.failed =
+                        Some(Tail::bad(append.tag.clone(), "", "Something stands behind the message"));
                 }
                 if append.failed.is_some() {
                     self.append_abort(append);

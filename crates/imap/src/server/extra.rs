@@ -25,15 +25,18 @@ impl Server {
     pub(super) fn dispatch_extra(&mut self, tag: String, verb: Verb) {
         let (ask, what) = match verb {
             Verb::GetQuota(root) => (Ask::Quota { root }, What::Quota),
-            Verb::GetQuotaRoot(folder) => (Ask::QuotaRoots { folder: folder.clone() }, What::QuotaRoots(folder)),
+            Verb::GetQuotaRoot(folder) => {
+                (Ask::QuotaRoots { folder: folder.clone() }, What::QuotaRoots(folder))
+            }
             Verb::GetMetadata { folder, entries, depth, max_size } => {
                 let what = What::Metadata { folder: folder.clone(), max_size };
                 (Ask::GetMetadata { folder, entries, depth }, what)
             }
             Verb::GetAcl(folder) => (Ask::GetAcl { folder: folder.clone() }, What::Acl(folder)),
-            Verb::ListRights { folder, who } => {
-                (Ask::ListRights { folder: folder.clone(), who: who.clone() }, What::ListRights { folder, who })
-            }
+            Verb::ListRights { folder, who } => (
+                Ask::ListRights { folder: folder.clone(), who: who.clone() },
+                What::ListRights { folder, who },
+            ),
             Verb::MyRights(folder) => (Ask::MyRights { folder: folder.clone() }, What::MyRights(folder)),
             Verb::SetMetadata { folder, entries } => {
                 let tail = Tail::ok(tag, "Setmetadata completed");

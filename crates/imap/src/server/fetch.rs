@@ -1,9 +1,9 @@
 //! FETCH: pages of rows, \Seen set along the way, big contents in pieces. Memory stays within one
 //! page whatever is asked for.
 
+use super::Server;
 use super::job::{Job, Tail};
 use super::render::{self, Stop, Style};
-use super::Server;
 use crate::ask::{Answer, Ask, Change, Code, FetchAsk, FlagRow, Needs, Page, Refusal, StoreAsk};
 use crate::command::{By, FetchItem, FetchSpec, Partial, Which};
 use crate::flags::{FlagNames, Flags};
@@ -54,7 +54,8 @@ impl Fetch {
         }
         let needs = needs(&items);
         let want = if changed_since.is_some() { 0 } else { uids.len() };
-        let ask = FetchAsk { uids: Arc::new(uids), after: 0, needs, sections: sections.into(), changed_since };
+        let ask =
+            FetchAsk { uids: Arc::new(uids), after: 0, needs, sections: sections.into(), changed_since };
         Fetch {
             tag,
             by,
@@ -282,7 +283,8 @@ impl Server {
             return self.resume_idle(Some(fetch.tag).filter(|t| !t.is_empty()));
         }
         let tail = if fetch.unknown_cte {
-            let why = "Some of these parts have a transfer encoding that cannot be undone; fetch them with BODY[]";
+            let why =
+                "Some of these parts have a transfer encoding that cannot be undone; fetch them with BODY[]";
             Tail::refused(fetch.tag, &Refusal::new(Code::UnknownCte, why))
         } else if fetch.by == By::Seq && fetch.told < fetch.want {
             // RFC 2180 §4.1.2: the client should learn that some of what it asked for is gone.

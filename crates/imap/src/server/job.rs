@@ -11,7 +11,10 @@ pub(super) enum Job {
     /// The client owes a SASL response.
     Auth(Box<Auth>),
     /// Policy owes an answer to the exchange, or to LOGIN (no exchange).
-    AuthAsked { tag: String, exchange: Option<Box<sasl::Exchange>> },
+    AuthAsked {
+        tag: String,
+        exchange: Option<Box<sasl::Exchange>>,
+    },
     Enter(String),
     Unauthenticate(String),
     Id(String),
@@ -34,8 +37,14 @@ pub(super) enum Job {
     AppendAsked(Box<Append>),
     Fetch(Box<Fetch>),
     Store(Box<super::store::Store>),
-    Copy { tag: String, by: By, remove: bool },
-    Expunge { tag: String },
+    Copy {
+        tag: String,
+        by: By,
+        remove: bool,
+    },
+    Expunge {
+        tag: String,
+    },
     Search(Box<Search>),
     Extra(Box<super::extra::Extra>),
 }
@@ -64,7 +73,15 @@ pub(super) struct Tail {
 
 impl Tail {
     pub fn ok(tag: String, text: &str) -> Tail {
-        Tail { tag, status: "OK", code: String::new(), text: text.into(), expunges: true, uids: false, modseq: false }
+        Tail {
+            tag,
+            status: "OK",
+            code: String::new(),
+            text: text.into(),
+            expunges: true,
+            uids: false,
+            modseq: false,
+        }
     }
     pub fn no(tag: String, code: &str, text: &str) -> Tail {
         Tail { status: "NO", code: code.into(), ..Tail::ok(tag, text) }
@@ -155,7 +172,9 @@ impl Server {
             (Job::NewsFetch(fetch), Answer::Page(page)) => self.fetch_page(fetch, page, true),
             (Job::NewsFetch(fetch), Answer::Bytes(bytes)) => self.fetch_bytes(fetch, &bytes, true),
             (Job::NewsFetch(fetch), _) => self.fetch_end(*fetch, true),
-            (Job::AuthAsked { tag, exchange }, Answer::Sasl(answer)) => self.auth_answered(tag, exchange, answer),
+            (Job::AuthAsked { tag, exchange }, Answer::Sasl(answer)) => {
+                self.auth_answered(tag, exchange, answer)
+            }
             (Job::Enter(tag), Answer::Welcome(welcome)) => self.welcome(tag, welcome),
             (Job::AuthAsked { tag, .. } | Job::Enter(tag), Answer::Refused(why)) => {
                 self.conclude(Tail::refused(tag, &why));

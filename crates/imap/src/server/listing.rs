@@ -146,7 +146,8 @@ fn entry(spec: &ListSpec, name: &str, known: &Known, patterns: &[String]) -> Opt
     let folder = &known.folder;
     let special = !folder.special_use.is_empty();
     let meets = (!spec.only_subscribed || folder.subscribed) && (!spec.only_special || special);
-    let below = (!spec.only_subscribed || known.subscribed_below) && (!spec.only_special || known.special_below);
+    let below =
+        (!spec.only_subscribed || known.subscribed_below) && (!spec.only_special || known.special_below);
     let selecting = spec.only_subscribed || spec.only_special;
     let mut child_info = Vec::new();
     if spec.style == ListStyle::Lsub && !meets {
@@ -188,7 +189,9 @@ fn attributes(spec: &ListSpec, known: &Known) -> Vec<&'static str> {
     } else if folder.exists || known.has_children {
         words.push(if known.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
     }
-    if folder.subscribed && (spec.return_subscribed || (spec.only_subscribed && spec.style == ListStyle::List)) {
+    if folder.subscribed
+        && (spec.return_subscribed || (spec.only_subscribed && spec.style == ListStyle::List))
+    {
         words.push("\\Subscribed");
     }
     if spec.style != ListStyle::Lsub {
@@ -283,7 +286,12 @@ mod tests {
     fn plain_lists_show_folders_and_the_levels_above_them() {
         assert_eq!(
             listed(|_| {}, "%"),
-            ["INBOX(\\HasNoChildren)", "Foo(\\HasChildren)", "Sent(\\HasNoChildren \\Sent)", "a(\\Noselect \\HasChildren)"]
+            [
+                "INBOX(\\HasNoChildren)",
+                "Foo(\\HasChildren)",
+                "Sent(\\HasNoChildren \\Sent)",
+                "a(\\Noselect \\HasChildren)"
+            ]
         );
         assert_eq!(listed(|_| {}, "inbox"), ["INBOX(\\HasNoChildren)"]);
         assert_eq!(listed(|s| s.reference = "Foo/".into(), "%z"), ["Foo/Baz(\\HasNoChildren)"]);
@@ -316,10 +324,18 @@ mod tests {
     #[test]
     fn lsub_shows_levels_above_subscribed_folders_for_percent_only() {
         let lsub = |s: &mut ListSpec| (s.style, s.only_subscribed) = (ListStyle::Lsub, true);
-        assert_eq!(listed(lsub, "%"), ["INBOX(\\HasNoChildren)", "Foo(\\Noselect)", "a(\\Noselect)", "lost(\\Noselect)"]);
+        assert_eq!(
+            listed(lsub, "%"),
+            ["INBOX(\\HasNoChildren)", "Foo(\\Noselect)", "a(\\Noselect)", "lost(\\Noselect)"]
+        );
         assert_eq!(
             listed(lsub, "*"),
-            ["INBOX(\\HasNoChildren)", "Foo/Bar(\\HasNoChildren)", "a/b/c(\\HasNoChildren)", "lost(\\Noselect)"]
+            [
+                "INBOX(\\HasNoChildren)",
+                "Foo/Bar(\\HasNoChildren)",
+                "a/b/c(\\HasNoChildren)",
+                "lost(\\Noselect)"
+            ]
         );
     }
 
@@ -327,6 +343,9 @@ mod tests {
     fn old_outlook_gets_its_old_words() {
         let xlist = |s: &mut ListSpec| s.style = ListStyle::Xlist;
         assert_eq!(listed(xlist, "INBOX"), ["INBOX(\\HasNoChildren \\Inbox)"]);
-        assert_eq!(listed(|s| (s.extended, s.only_special) = (true, true), "*"), ["Sent(\\HasNoChildren \\Sent)"]);
+        assert_eq!(
+            listed(|s| (s.extended, s.only_special) = (true, true), "*"),
+            ["Sent(\\HasNoChildren \\Sent)"]
+        );
     }
 }

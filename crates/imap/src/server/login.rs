@@ -75,7 +75,12 @@ impl Server {
         true
     }
 
-    pub(super) fn auth_answered(&mut self, tag: String, exchange: Option<Box<Exchange>>, answer: sasl::Answer) {
+    pub(super) fn auth_answered(
+        &mut self,
+        tag: String,
+        exchange: Option<Box<Exchange>>,
+        answer: sasl::Answer,
+    ) {
         match exchange {
             Some(mut exchange) => {
                 let step = exchange.answered(answer);

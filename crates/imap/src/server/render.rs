@@ -34,7 +34,13 @@ pub(super) fn begin(out: &mut Vec<u8>, seq: u32) {
 }
 
 /// Writes items from number `from` on; `cte` is set when a BINARY item cannot be decoded.
-pub(super) fn items(out: &mut Vec<u8>, row: &mut Row, style: &Style<'_>, from: usize, cte: &mut bool) -> Stop {
+pub(super) fn items(
+    out: &mut Vec<u8>,
+    row: &mut Row,
+    style: &Style<'_>,
+    from: usize,
+    cte: &mut bool,
+) -> Stop {
     let mut texts = row.texts.take().unwrap_or_default();
     for (n, item) in style.items.iter().enumerate().skip(from) {
         if n > 0 {
@@ -124,7 +130,9 @@ fn simple(out: &mut Vec<u8>, row: &Row, texts: &Texts, item: &FetchItem, style: 
             const NONE: &[u8] = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
             rendered(out, b"ENVELOPE ", &texts.envelope, NONE);
         }
-        FetchItem::Body => rendered(out, b"BODY ", &texts.body, b"(\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 0 0)"),
+        FetchItem::Body => {
+            rendered(out, b"BODY ", &texts.body, b"(\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 0 0)")
+        }
         FetchItem::BodyStructure => {
             const NONE: &[u8] = b"(\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL)";
             rendered(out, b"BODYSTRUCTURE ", &texts.body_structure, NONE);

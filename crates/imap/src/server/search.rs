@@ -23,7 +23,9 @@ pub(super) struct Search {
 fn resolve(open: &Open, key: SearchKey) -> SearchKey {
     match key {
         SearchKey::Seqs(set) => SearchKey::Uids(open.view.uids_at(&set.resolve(open.view.count()))),
-        SearchKey::UidSeqs(set) => SearchKey::Uids(set.resolve(open.view.last_uid()).intersect(open.view.uids())),
+        SearchKey::UidSeqs(set) => {
+            SearchKey::Uids(set.resolve(open.view.last_uid()).intersect(open.view.uids()))
+        }
         SearchKey::Saved => SearchKey::Uids(open.saved.clone()),
         SearchKey::Recent => SearchKey::Uids(open.recent.clone()),
         SearchKey::And(keys) => SearchKey::And(keys.into_iter().map(|k| resolve(open, k)).collect()),
@@ -126,10 +128,14 @@ impl Server {
         if search.by == By::Uid {
             out.extend_from_slice(b" UID");
         }
-        if let (true, Some(&first)) = (returns.min, shown.iter().min().filter(|_| !search.sorted).or(shown.first())) {
+        if let (true, Some(&first)) =
+            (returns.min, shown.iter().min().filter(|_| !search.sorted).or(shown.first()))
+        {
             out.extend_from_slice(format!(" MIN {}", number(first)).as_bytes());
         }
-        if let (true, Some(&last)) = (returns.max, shown.iter().max().filter(|_| !search.sorted).or(shown.last())) {
+        if let (true, Some(&last)) =
+            (returns.max, shown.iter().max().filter(|_| !search.sorted).or(shown.last()))
+        {
             out.extend_from_slice(format!(" MAX {}", number(last)).as_bytes());
         }
         if returns.count {

@@ -1,8 +1,8 @@
 //! SELECT and EXAMINE, with quick resynchronisation (RFC 9051 §6.3.2, RFC 7162 §3.2.5).
 
+use super::Server;
 use super::job::{Job, Tail};
 use super::sync::Open;
-use super::Server;
 use crate::ask::{Answer, Ask, FetchAsk, FlagRow, Needs, Selected};
 use crate::command::SelectParams;
 use crate::set::UidSet;
@@ -69,7 +69,7 @@ impl Server {
 
     fn selected(&mut self, mut select: Box<Select>, selected: Selected) {
         let folder = Open {
-            view: View::new(selected.uids),
+            view: View::new(selected.uids, selected.uid_next.saturating_sub(1)),
             recent: selected.recent,
             withheld: UidSet::new(),
             modseq: selected.highest_modseq,

@@ -179,7 +179,9 @@ impl Server {
         let Some(line) = self.reader.line() else { return false };
         let Job::Idle(tag) = std::mem::replace(&mut self.job, Job::None) else { return false };
         match line {
-            Ok(word) if word.trim_ascii().eq_ignore_ascii_case(b"DONE") => self.finish(Tail::ok(tag, "Idle completed")),
+            Ok(word) if word.trim_ascii().eq_ignore_ascii_case(b"DONE") => {
+                self.finish(Tail::ok(tag, "Idle completed"))
+            }
             _ => self.bad(&tag, "IDLE ends with DONE"),
         }
         true
@@ -230,7 +232,10 @@ impl Server {
 
     /// After NOTIFY with SELECTED, news are told between commands too.
     pub(super) fn wants_to_tell(&self) -> bool {
-        self.dirty && self.folder.is_some() && self.reader.between_commands() && self.selected_group().is_some()
+        self.dirty
+            && self.folder.is_some()
+            && self.reader.between_commands()
+            && self.selected_group().is_some()
     }
 
     pub(super) fn tell(&mut self) -> bool {
@@ -255,7 +260,8 @@ impl Server {
                         .with(StatusItems::UID_NEXT)
                         .with(StatusItems::UID_VALIDITY)
                         .with(StatusItems::UNSEEN);
-                    let more = if self.enabled.condstore { StatusItems::HIGHEST_MODSEQ } else { StatusItems(0) };
+                    let more =
+                        if self.enabled.condstore { StatusItems::HIGHEST_MODSEQ } else { StatusItems(0) };
                     self.tell_status(&status.0, &status.1, items.with(more));
                 }
                 Notice::Folder { folder, old_name, deleted } => {

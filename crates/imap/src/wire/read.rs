@@ -293,7 +293,8 @@ mod tests {
     use super::*;
 
     fn events(input: &[u8], step: usize) -> Vec<String> {
-        let (mut reader, mut seen, mut message) = (Reader { limit: 100, ..Reader::default() }, vec![], vec![]);
+        let (mut reader, mut seen, mut message) =
+            (Reader { limit: 100, ..Reader::default() }, vec![], vec![]);
         for chunk in input.chunks(step) {
             reader.received(chunk);
             loop {
@@ -312,7 +313,7 @@ mod tests {
                     Some(Event::TooLong(began)) => {
                         assert!(began.starts_with(b"x"));
                         seen.push("too long".into());
-                    },
+                    }
                     None => break,
                 }
             }
@@ -328,15 +329,8 @@ mod tests {
             "a noop\r\nb login {{3}}\r\nabc {{2+}}\r\nx\n\r\nc append x ~{{5+}}\r\nhello (rest)\r\n{long}\r\nd\ne {{99+}}\r\n{}tail {{4+}}\r\nabc\nz\r\nf ok\r\n",
             "y\n".repeat(49) + "y"
         );
-        let want = [
-            "a noop",
-            "b login {3}\r\nabc {2+}\r\nx\n",
-            "message hello",
-            " (rest)",
-            "too long",
-            "d",
-            "f ok",
-        ];
+        let want =
+            ["a noop", "b login {3}\r\nabc {2+}\r\nx\n", "message hello", " (rest)", "too long", "d", "f ok"];
         for step in [1, 2, 3, 7, 64, 1000] {
             assert_eq!(events(input.as_bytes(), step), want, "step {step}");
         }

@@ -74,7 +74,9 @@ pub fn folder(out: &mut Vec<u8>, name: &str, utf8: bool) {
 pub fn date_time(out: &mut Vec<u8>, date: crate::ask::DateTime) {
     let local = date.secs + i64::from(date.zone) * 60;
     let civil = stdx::Now::from_secs(local.max(0) as u64).civil();
-    let two = |out: &mut Vec<u8>, n: u32| out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+    let two = |out: &mut Vec<u8>, n: u32| {
+        out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8])
+    };
     out.push(b'"');
     if civil.day < 10 {
         out.extend_from_slice(&[b' ', b'0' + civil.day as u8]);
