@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flags(pub u128);
 
-/// A folder's keywords by number; shared by all sessions on it.
+/// A folder's keywords by number, empty where a number has none; shared by all sessions on it.
 pub type Keywords = Arc<[String]>;
 
 impl Flags {
@@ -90,8 +90,8 @@ pub fn write_flags(out: &mut Vec<u8>, flags: Flags, recent: bool, keywords: &[St
         let name = match at {
             0..=4 => SYSTEM_NAMES[at as usize],
             _ => match at.checked_sub(Flags::FIRST_KEYWORD).and_then(|n| keywords.get(n as usize)) {
-                Some(name) => name.as_str(),
-                None => continue,
+                Some(name) if !name.is_empty() => name.as_str(),
+                _ => continue,
             },
         };
         if out.len() > start {
@@ -125,6 +125,7 @@ mod tests {
         assert_eq!(written(Flags::NONE, true, &[]), "\\Recent");
         assert_eq!(written(Flags::DRAFT.with(work), true, &["one"]), "\\Draft \\Recent");
         assert_eq!(written(Flags::NONE, false, &[]), "");
+        assert_eq!(written(work.with(Flags::SEEN), false, &["a", ""]), "\\Seen");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Commands about folders: SELECT, CREATE, LIST in all its forms, STATUS
-//! (RFC 9051 §6.3; RFC 5258, 5819, 6154, 7162, 8440).
+//! (RFC 9051 §6.3; RFC 5258, 5819, 6154, 7162).
 
 use super::cursor::{Cursor, Fault, Parsed};
 

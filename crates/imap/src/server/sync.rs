@@ -57,7 +57,7 @@ impl Server {
     /// `* FLAGS` and `[PERMANENTFLAGS]`.
     pub(super) fn tell_keywords(&mut self) {
         let Some(open) = &self.folder else { return };
-        let words: String = open.keywords.iter().map(|k| format!(" {k}")).collect();
+        let words: String = open.keywords.iter().filter(|k| !k.is_empty()).map(|k| format!(" {k}")).collect();
         let line = format!("* FLAGS ({}{words})", SYSTEM_NAMES.join(" "));
         let mut lasting = Vec::new();
         if !open.read_only {

@@ -94,6 +94,12 @@ impl Reader {
         self.is_empty() && self.head.is_empty() && self.mode == Mode::Line
     }
 
+    /// Octets of memory held.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.input.capacity() + self.head.capacity()
+    }
+
     /// The announced literal becomes part of the command; false if it would be too long.
     pub fn inline(&mut self, literal: Literal) -> bool {
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);

@@ -138,10 +138,9 @@ impl Desk {
     fn say(&mut self, ask: &Ask) -> Said {
         Ok(match ask {
             Ask::Sasl(sasl::Question::Password { user, password, .. }) => {
-                Answer::Sasl(if user == "joe" && password.reveal() == "pw" {
-                    sasl::Answer::Granted
-                } else {
-                    sasl::Answer::Refused(sasl::Failure::Wrong)
+                Answer::Sasl(match user == "joe" && password.reveal() == "pw" {
+                    true => sasl::Answer::Granted,
+                    false => sasl::Answer::Refused(sasl::Failure::Wrong),
                 })
             }
             Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::Wrong)),
@@ -149,6 +148,9 @@ impl Desk {
             Ask::Forget => {
                 self.open = None;
                 Answer::Done
+            }
+            Ask::AppendMessage(_) | Ask::AppendBytes { .. } | Ask::AppendCommit { .. } | Ask::AppendAbort => {
+                self.append(ask)?
             }
             Ask::Select { folder, read_only } => self.select(folder, *read_only)?,
             Ask::Unselect => {
@@ -190,6 +192,12 @@ impl Desk {
                 };
                 Answer::Status(folders.iter().map(|f| self.named(f, row).ok()).collect())
             }
+            other => self.say_of_selected(other)?,
+        })
+    }
+
+    fn append(&mut self, ask: &Ask) -> Said {
+        Ok(match ask {
             Ask::AppendMessage(message) => {
                 self.named(&message.folder, |_| ())
                     .map_err(|_| no(Code::TryCreate, "There is no such folder"))?;
@@ -207,7 +215,7 @@ impl Desk {
                 self.appending.clear();
                 Answer::Done
             }
-            other => self.say_of_selected(other)?,
+            _ => Answer::Done,
         })
     }
 
