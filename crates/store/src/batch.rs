@@ -1,7 +1,11 @@
 //! What one commit writes.
 
+use std::sync::Mutex;
+
+use bytes::Bytes;
 use rusqlite::Connection;
 
+use crate::rowlog::{RowKey, RowLog, restate};
 use crate::shared::Place;
 use crate::{BodyId, StoreError};
 
@@ -22,12 +26,20 @@ pub struct Batch<'a> {
     /// Bodies whose count this batch took to zero.
     pub(crate) dropped: Vec<(BodyId, Place)>,
     pub(crate) settle: bool,
+    /// Bodies that are written once more, elsewhere.
+    pub(crate) moves: Vec<(BodyId, Bytes, u32)>,
+    rows: &'a Mutex<RowLog>,
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(conn: &'a Connection, bodies: &'a [BodyId]) -> Batch<'a> {
+    pub(crate) fn new(conn: &'a Connection, bodies: &'a [BodyId], rows: &'a Mutex<RowLog>) -> Batch<'a> {
         let refs = vec![0; bodies.len()];
-        Batch { conn, bodies, refs, after: Vec::new(), dropped: Vec::new(), settle: false }
+        let (after, dropped, moves) = (Vec::new(), Vec::new(), Vec::new());
+        Batch { conn, bodies, refs, after, dropped, settle: false, moves, rows }
+    }
+    /// Writes the row of this key into the log once more, as it is now.
+    pub(crate) fn restate(&self, key: &RowKey) -> Result<(), StoreError> {
+        restate(self.conn, self.rows, key)
     }
     /// The index. Write with `prepare_cached`.
     pub fn sql(&self) -> &Connection {

@@ -24,6 +24,8 @@ const ROWS_MAX: u64 = 50_000;
 /// Or this many bytes of log.
 const LOG_MAX: u64 = 32 << 20;
 
+const MOVED: &str = "UPDATE body SET segment = ?2, start = ?3 WHERE id = ?1";
+
 /// One batch that waits for the committer.
 pub(crate) trait Job: Send {
     fn bodies(&mut self) -> &mut Vec<Sealed>;
@@ -83,11 +85,12 @@ impl Engine {
         conn.execute_batch("PRAGMA cache_size=-16000")?;
         schema::begin(&conn, schemas)?;
         let found = recover::catch_up(&conn, &shared, u64::MAX)?;
-        mend(&shared, &found)?;
+        mend(&shared, &conn, &found)?;
         if schema::migrate(&conn, schemas)? {
             checkpoint(&conn)?;
         }
         shared.next_body.store(found.body_max + 1, Ordering::Relaxed);
+        *lock(&shared.log_end) = found.end;
         let rows = rowlog::listen(&conn)?;
         let log = Log::open(shared.clone(), found.end)?;
         let inside = Arc::new(AtomicBool::new(false));
@@ -191,7 +194,7 @@ impl Engine {
         let count = job.bodies().len() as i64;
         let first = self.shared.next_body.fetch_add(count, Ordering::Relaxed);
         let ids: Vec<BodyId> = (first..first + count).map(BodyId).collect();
-        let mut batch = Batch::new(&self.conn, &ids);
+        let mut batch = Batch::new(&self.conn, &ids, &self.rows);
         let result = self.exec("SAVEPOINT a_batch").and_then(|()| {
             self.inside.store(true, Ordering::Relaxed);
             let end = catch_unwind(AssertUnwindSafe(|| job.run(&mut batch)));
@@ -235,6 +238,16 @@ impl Engine {
             };
             enter.execute((id.0, place.segment as i64, place.start as i64, place.len as i64, refs))?;
         }
+        if batch.moves.is_empty() {
+            return Ok(());
+        }
+        let mut moved = self.conn.prepare_cached(MOVED)?;
+        for (id, bytes, crc) in &batch.moves {
+            let place = staged.small(*id, bytes.clone(), *crc, time);
+            staged.news.pop();
+            staged.news.push(false);
+            moved.execute((id.0, place.segment as i64, place.start as i64))?;
+        }
         Ok(())
     }
 
@@ -256,6 +269,7 @@ impl Engine {
             }
         };
         self.position = position;
+        *lock(&self.shared.log_end) = position;
         self.exec("RELEASE a_group").inspect_err(|_| self.behind = true)
     }
 
@@ -271,7 +285,7 @@ impl Engine {
         self.log.ready(commit)?;
         lock(&self.rows).new_segment();
         staged.rebase(&self.log);
-        let mut moved = self.conn.prepare_cached("UPDATE body SET segment = ?2, start = ?3 WHERE id = ?1")?;
+        let mut moved = self.conn.prepare_cached(MOVED)?;
         for named in staged.named.iter().filter(|n| n.place.segment == self.log.segment()) {
             moved.execute((named.id.0, named.place.segment as i64, named.place.start as i64))?;
         }
@@ -302,8 +316,10 @@ impl Engine {
         }
         shared.done.fetch_add(1, Ordering::Release);
         let small = staged.named.iter().filter(|n| n.place.segment == self.log.segment());
-        for (named, bytes) in small.zip(&staged.bodies) {
-            shared.cache.put(named.id, bytes.clone());
+        for ((named, bytes), news) in small.zip(&staged.bodies).zip(&staged.news) {
+            if *news {
+                shared.cache.put(named.id, bytes.clone());
+            }
         }
         shared.counts.groups.fetch_add(1, Ordering::Relaxed);
         shared.counts.commits.fetch_add(ran.len() as u64, Ordering::Relaxed);
@@ -375,7 +391,7 @@ pub(crate) fn checkpoint(conn: &Connection) -> Result<(), StoreError> {
 }
 
 /// Cuts the torn tail, so that the next record stands right behind the last whole group.
-fn mend(shared: &Shared, found: &recover::Found) -> Result<(), StoreError> {
+fn mend(shared: &Shared, conn: &Connection, found: &recover::Found) -> Result<(), StoreError> {
     let io = |e: std::io::Error| StoreError::from_io("cutting the log's torn end", &e);
     for no in &found.empty {
         shared.files.remove(*no).map_err(io)?;
@@ -389,7 +405,9 @@ fn mend(shared: &Shared, found: &recover::Found) -> Result<(), StoreError> {
         file.sync().map_err(io)?;
     }
     for damage in &found.damage {
-        shared.trouble(format!("damage found in what was acknowledged: {damage}"));
+        if damage.matters(conn) {
+            shared.trouble(format!("damage found in what was acknowledged: {damage}"));
+        }
     }
     Ok(())
 }

@@ -102,7 +102,4 @@ impl Files {
     pub(crate) fn all(&self, sort: Sort) -> Vec<u64> {
         lock(&self.state).sorts.iter().filter(|(_, s)| **s == sort).map(|(no, _)| *no).collect()
     }
-    pub(crate) fn sort(&self, no: u64) -> Option<Sort> {
-        lock(&self.state).sorts.get(&no).copied()
-    }
 }

@@ -42,6 +42,8 @@ impl Stream {
                 Lease { segment, file, end: 0 }
             }
         };
+        // From here until the body is named or given up, the file is not tidied away.
+        shared.hold_segment(lease.segment, true);
         Ok(Stream { shared, lease: Some(lease), len: 0, crc: crc32fast::Hasher::new() })
     }
     /// Appends. May wait for the disk.
@@ -68,9 +70,11 @@ impl Stream {
         let written =
             lease.file.write(&[IoSlice::new(&head.encode())], lease.end).and_then(|()| lease.file.sync());
         self.shared.counts.syncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // After a failed sync the file is never trusted again: the lease ends here.
-        written.map_err(|e| StoreError::from_io("making a large body durable", &e))?;
-        self.shared.hold_segment(lease.segment, true);
+        if let Err(e) = written {
+            // After a failed sync the file is never trusted again: the lease ends here.
+            self.shared.hold_segment(lease.segment, false);
+            return Err(StoreError::from_io("making a large body durable", &e));
+        }
         give_back(&self.shared, Lease { end: place.start + place.len, ..lease });
         Ok((place, crc))
     }
@@ -79,6 +83,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
+            self.shared.hold_segment(lease.segment, false);
             if lease.file.truncate(lease.end).is_ok() {
                 give_back(&self.shared, lease);
             }

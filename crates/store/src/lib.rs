@@ -7,6 +7,7 @@
 //! [`Schema`]s and write through the batch.
 //! Begin with [`Store`].
 
+mod backup;
 mod batch;
 mod body;
 mod committer;
@@ -27,16 +28,20 @@ mod settings;
 mod shared;
 mod store;
 mod upkeep;
+mod verify;
 
+pub use backup::{Backup, Progress, Rebuilt, Restored, rebuild, restore};
 pub use batch::{After, Batch};
 pub use body::Body;
 pub use draft::{Draft, Sealed};
 pub use error::{Intake, StoreError};
+pub use reclaim::Tidied;
 pub use rusqlite;
 pub use schema::Schema;
 pub use settings::Settings;
 pub(crate) use store::lock;
 pub use store::{Figures, Store};
+pub use verify::{Verified, verify};
 
 /// Names a body for good; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -43,6 +43,8 @@ pub(crate) struct Named {
 pub(crate) struct Staged {
     pub(crate) heads: Vec<[u8; HEAD]>,
     pub(crate) bodies: Vec<Bytes>,
+    /// Which of them were just delivered, and will be read soon.
+    pub(crate) news: Vec<bool>,
     /// All bodies named: those above, and large ones that lie elsewhere.
     pub(crate) named: Vec<Named>,
     size: u64,
@@ -68,6 +70,7 @@ impl Staged {
         self.named.truncate(named);
         self.bodies.truncate(bodies);
         self.heads.truncate(bodies);
+        self.news.truncate(bodies);
         self.size = size;
     }
     pub(crate) fn small(&mut self, id: BodyId, bytes: Bytes, crc: u32, time: stdx::Now) -> Place {
@@ -75,6 +78,7 @@ impl Staged {
         let place = Place { segment: self.segment, start: self.base + self.size + HEAD as u64, len };
         self.heads.push(Head { kind: Kind::Body, len, id: id.0 as u64, time, crc }.encode());
         self.bodies.push(bytes);
+        self.news.push(true);
         self.size += HEAD as u64 + len;
         self.named.push(Named { id, place, crc });
         place

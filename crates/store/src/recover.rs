@@ -39,9 +39,36 @@ pub(crate) struct Found {
     pub(crate) end: Position,
     /// Highest body number seen.
     pub(crate) body_max: i64,
-    pub(crate) damage: Vec<String>,
+    pub(crate) damage: Vec<Damage>,
     /// Segment files that hold nothing and can go.
     pub(crate) empty: Vec<u64>,
+}
+
+/// Something in the log that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    Body { id: BodyId, segment: u64 },
+    Record(String),
+}
+
+impl Damage {
+    /// A deleted body whose space was given back is none.
+    pub(crate) fn matters(&self, conn: &Connection) -> bool {
+        let Damage::Body { id, segment } = self else { return true };
+        let live = conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM body WHERE id = ?1 AND segment = ?2)")
+            .and_then(|mut s| s.query_row((id.0, *segment as i64), |r| r.get(0)));
+        live.unwrap_or(true)
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Damage::Body { id, segment } => write!(f, "segment {segment}: body {} is damaged", id.0),
+            Damage::Record(says) => f.write_str(says),
+        }
+    }
 }
 
 /// A window that slides over a file.
@@ -126,7 +153,7 @@ struct Scan<'s> {
     /// Complete records of the group that is being read.
     whole: BTreeSet<(u64, u32)>,
     /// Bad records since the last whole group, and the group they made doubtful.
-    bad: Vec<String>,
+    bad: Vec<Damage>,
     held: Option<Group>,
     new_segment: bool,
     upto: u64,
@@ -199,7 +226,7 @@ impl Scan<'_> {
                     self.found.empty.push(no);
                     return Ok(());
                 }
-                _ => self.bad.push(format!("segment {no}: its first record cannot be read")),
+                _ => self.bad.push(Damage::Record(format!("segment {no}: its first record cannot be read"))),
             }
             if self.found.end.segment < no {
                 self.found.end = Position { segment: no, end: (HEAD + 32) as u64, ..self.found.end };
@@ -210,7 +237,9 @@ impl Scan<'_> {
             at = match self.record(&mut window, no, at, visit)? {
                 Some(next) => next,
                 None => {
-                    self.bad.push(format!("segment {no}, octet {at}: no record can be read here"));
+                    self.bad.push(Damage::Record(format!(
+                        "segment {no}, octet {at}: no record can be read here"
+                    )));
                     match window.find(at + 1)? {
                         Some(next) => next,
                         None => break,
@@ -252,7 +281,10 @@ impl Scan<'_> {
                         let group = Group { position, new_segment: false, named, ops: ops.to_vec() };
                         self.group(group, visit)?;
                     }
-                    None => self.bad.push(format!("segment {no}, octet {at}: commit {} is damaged", head.id)),
+                    None => {
+                        let says = format!("segment {no}, octet {at}: commit {} is damaged", head.id);
+                        self.bad.push(Damage::Record(says));
+                    }
                 }
             }
         }
@@ -286,7 +318,7 @@ impl Scan<'_> {
             return self.give(group, visit);
         }
         for id in missing {
-            self.bad.push(format!("segment {here}: body {} is damaged", id.0));
+            self.bad.push(Damage::Body { id, segment: here });
         }
         self.held = Some(group);
         Ok(())

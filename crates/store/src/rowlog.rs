@@ -34,6 +34,12 @@ pub(crate) struct Table {
     columns: Vec<String>,
 }
 
+impl Table {
+    pub(crate) fn count_sql(&self) -> String {
+        format!("SELECT count(*) FROM main.{}", quoted(&self.name))
+    }
+}
+
 /// Collects the changes of the batches that run.
 #[derive(Default)]
 pub(crate) struct RowLog {
@@ -277,14 +283,10 @@ impl<'c> Player<'c> {
     pub(crate) fn new_segment(&mut self) {
         self.known.clear();
     }
-    /// Learns the table names of a record without playing its rows.
-    pub(crate) fn learn(&mut self, ops: &[u8]) -> Result<(), StoreError> {
-        self.run(ops, false)
-    }
     pub(crate) fn play(&mut self, ops: &[u8]) -> Result<(), StoreError> {
-        self.run(ops, true)
+        self.run(ops)
     }
-    fn run(&mut self, ops: &[u8], act: bool) -> Result<(), StoreError> {
+    fn run(&mut self, ops: &[u8]) -> Result<(), StoreError> {
         let mut take = Take(ops);
         while !take.0.is_empty() {
             let op = take.byte().ok_or_else(unreadable)?;
@@ -294,21 +296,14 @@ impl<'c> Player<'c> {
                     let known = self.meet(&mut take)?;
                     self.known.insert(n, known);
                 }
-                PUT | GONE => self.row(op, n, &mut take, act)?,
+                PUT | GONE => self.row(op, n, &mut take)?,
                 _ => return Err(unreadable()),
             }
         }
         Ok(())
     }
     fn meet(&self, take: &mut Take<'_>) -> Result<Known<'c>, StoreError> {
-        let read = |take: &mut Take<'_>| {
-            let name = take.text()?.to_owned();
-            let keys = take.number()? as usize;
-            let count = take.number()? as usize;
-            let columns = (0..count).map(|_| take.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
-            (keys <= count).then_some(Table { name, keys, columns })
-        };
-        let table = read(take).ok_or_else(unreadable)?;
+        let table = read_table(take).ok_or_else(unreadable)?;
         let (keys, columns) = (table.keys, table.columns.len());
         let ways = match self.here.get(&table.name) {
             Some(here) if here.columns[..here.keys] == table.columns[..table.keys] => {
@@ -318,14 +313,11 @@ impl<'c> Player<'c> {
         };
         Ok(Known { keys, columns, ways })
     }
-    fn row(&mut self, op: u8, n: u64, take: &mut Take<'_>, act: bool) -> Result<(), StoreError> {
+    fn row(&mut self, op: u8, n: u64, take: &mut Take<'_>) -> Result<(), StoreError> {
         let known = self.known.get_mut(&n).ok_or_else(unreadable)?;
         let count = if op == PUT { known.columns } else { known.keys };
         let values =
             (0..count).map(|_| take_value(take)).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
-        if !act {
-            return Ok(());
-        }
         match &mut known.ways {
             None => self.skipped += 1,
             Some(ways) if op == PUT => {
@@ -339,6 +331,85 @@ impl<'c> Player<'c> {
         }
         Ok(())
     }
+}
+
+fn read_table(take: &mut Take<'_>) -> Option<Table> {
+    let name = take.text()?.to_owned();
+    let keys = take.number()? as usize;
+    let count = take.number()? as usize;
+    let columns = (0..count).map(|_| take.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+    (keys <= count).then_some(Table { name, keys, columns })
+}
+
+/// One row by its table and key, as the log writes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RowKey {
+    table: String,
+    key: Vec<u8>,
+}
+
+/// Collects the keys of all rows that records of one segment tell of.
+#[derive(Default)]
+pub(crate) struct RowKeys {
+    tables: BTreeMap<u64, Table>,
+    pub(crate) keys: std::collections::BTreeSet<RowKey>,
+}
+
+impl RowKeys {
+    pub(crate) fn add(&mut self, ops: &[u8]) -> Option<()> {
+        let mut take = Take(ops);
+        while !take.0.is_empty() {
+            let op = take.byte()?;
+            let n = take.number()?;
+            if op == TABLE {
+                let table = read_table(&mut take)?;
+                self.tables.insert(n, table);
+                continue;
+            }
+            let table = self.tables.get(&n)?;
+            let begin = take.0;
+            for _ in 0..table.keys {
+                take_value(&mut take)?;
+            }
+            let key = begin[..begin.len() - take.0.len()].to_vec();
+            if op == PUT {
+                for _ in table.keys..table.columns.len() {
+                    take_value(&mut take)?;
+                }
+            }
+            self.keys.insert(RowKey { table: table.name.clone(), key });
+        }
+        Some(())
+    }
+}
+
+/// Writes one row into the log as it is now: whole, or as gone.
+pub(crate) fn restate(conn: &Connection, log: &Mutex<RowLog>, row: &RowKey) -> Result<(), StoreError> {
+    let found = {
+        let log = lock(log);
+        log.tables.iter().position(|t| t.name == row.table).map(|n| (n, log.tables[n].clone()))
+    };
+    let Some((n, table)) = found else { return Ok(()) };
+    let mut take = Take(&row.key);
+    let keys =
+        (0..table.keys).map(|_| take_value(&mut take)).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
+    let columns: Vec<String> = table.columns.iter().map(|c| quoted(c)).collect();
+    let by: Vec<String> = (0..table.keys).map(|at| format!("{} IS ?{}", columns[at], at + 1)).collect();
+    let sql =
+        format!("SELECT {} FROM main.{} WHERE {}", columns.join(", "), quoted(&table.name), by.join(" AND "));
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut rows = look.query(rusqlite::params_from_iter(&keys))?;
+    match rows.next()? {
+        Some(row) => {
+            let values = (0..columns.len()).map(|at| row.get_ref(at)).collect::<Result<Vec<_>, _>>()?;
+            lock(log).note(n, &[], &values);
+        }
+        None => {
+            let old: Vec<ValueRef<'_>> = keys.iter().map(ValueRef::from).collect();
+            lock(log).note(n, &old, &[]);
+        }
+    }
+    Ok(())
 }
 
 fn unreadable() -> StoreError {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::disk::{Disk, Space};
 use crate::files::Files;
 use crate::large::Lease;
+use crate::log::Position;
 use crate::{BodyId, Intake, Settings, StoreError, lock};
 
 /// The disk is asked for its space this often at most.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     /// Groups made durable since open, and how many of them the index file holds.
     pub(crate) done: AtomicU64,
     pub(crate) settled: AtomicU64,
+    /// Where the log durably ends.
+    pub(crate) log_end: Mutex<Position>,
     /// Bytes of drafts and sealed bodies that are not on the disk yet.
     pub(crate) flight: AtomicU64,
     /// Readers by body, and uncommitted large bodies by segment: not to be reclaimed.
@@ -62,6 +65,8 @@ pub(crate) struct Counts {
     pub(crate) settles: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) punched: AtomicU64,
+    /// Bytes of deleted bodies.
+    pub(crate) dead: AtomicU64,
 }
 
 struct Look {
@@ -82,6 +87,7 @@ impl Shared {
             next_body: AtomicI64::new(1),
             done: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            log_end: Mutex::default(),
             flight: AtomicU64::new(0),
             pins: Mutex::default(),
             unnamed: Mutex::default(),

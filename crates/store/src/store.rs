@@ -13,6 +13,7 @@ use crate::committer::{self, Queue};
 use crate::disk::{self, Disk};
 use crate::engine::{Engine, Job};
 use crate::readers::Readers;
+use crate::reclaim::Tidied;
 use crate::shared::{Place, Shared};
 use crate::upkeep::Upkeep;
 use crate::{Batch, BodyId, Draft, Intake, Schema, Sealed, Settings, StoreError};
@@ -100,20 +101,30 @@ impl Store {
         let readers = Arc::new(Readers::new(&path));
         let upkeep = Arc::new(Upkeep::default());
         let starting = |e: std::io::Error| StoreError::from_io("starting the store's threads", &e);
-        let (theirs, jobs) = (upkeep.clone(), queue.clone());
-        let (their_shared, their_readers) = (shared.clone(), readers.clone());
-        let housekeeper = std::thread::Builder::new()
-            .name("store-upkeep".into())
-            .spawn(move || theirs.run(&path, &their_shared, &their_readers, &jobs))
-            .map_err(starting)?;
         let jobs = queue.clone();
         let committer = std::thread::Builder::new()
             .name("store-commit".into())
             .spawn(move || committer::run(&jobs, &mut engine))
             .map_err(starting)?;
-        let threads = Mutex::new(vec![housekeeper, committer]);
-        let way = Way::Threads { queue, readers, threads, upkeep, dir: dir.to_owned(), _lock: locked };
-        Ok(Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() })))
+        let theirs = upkeep.clone();
+        let way = Way::Threads {
+            queue,
+            readers,
+            threads: Mutex::new(vec![committer]),
+            upkeep,
+            dir: dir.to_owned(),
+            _lock: locked,
+        };
+        let store = Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() }));
+        let weak = Arc::downgrade(&store.0);
+        let housekeeper = std::thread::Builder::new()
+            .name("store-upkeep".into())
+            .spawn(move || theirs.run(&weak))
+            .map_err(starting)?;
+        if let Way::Threads { threads, .. } = &store.0.way {
+            lock(threads).push(housekeeper);
+        }
+        Ok(store)
     }
 
     /// A store without files: commits and reads run inline, so virtual time stands still.
@@ -182,6 +193,36 @@ impl Store {
             Way::Inline { engine, .. } => lock(engine).group(vec![job]),
         }
         async move { wait.await.unwrap_or(Err(StoreError::Closed)) }
+    }
+
+    /// As [`Store::commit`] without bodies, for the store's own threads.
+    pub(crate) fn commit_now<T, F>(&self, f: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, wait) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(Typed { bodies: Vec::new(), f: Some(f), value: None, answer });
+        match &self.0.way {
+            Way::Threads { queue, .. } => queue.push(job),
+            Way::Inline { engine, .. } => lock(engine).group(vec![job]),
+        }
+        wait.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Brings the index file up to date.
+    pub(crate) fn settle_now(&self) -> Result<(), StoreError> {
+        self.read_now(|_| Ok(()))
+    }
+
+    /// Moves all of the index's write-ahead log into the index file. False if a reader was in
+    /// the way.
+    pub(crate) fn checkpoint_now(&self) -> Result<bool, StoreError> {
+        let Some(dir) = self.dir() else { return Ok(true) };
+        let conn = Connection::open(dir.join(INDEX))?;
+        crate::engine::tune(&conn)?;
+        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+        Ok(busy == 0)
     }
 
     /// Whether a reader of the index file would miss something acknowledged.
@@ -288,6 +329,12 @@ impl Store {
         }
     }
 
+    /// Gives the space of deleted bodies back now, and rewrites segments that are mostly dead.
+    /// Runs by itself in the background; waits for the disk, so call it where that hurts nobody.
+    pub fn tidy(&self) -> Result<Tidied, StoreError> {
+        crate::reclaim::tidy(self)
+    }
+
     /// The store's folder, if it has one.
     pub(crate) fn dir(&self) -> Option<&Path> {
         match &self.0.way {
@@ -349,7 +396,7 @@ fn find(conn: &Connection, open: &[usize], out: &mut [Option<Body>]) -> Result<(
 }
 
 /// Two processes must not write one store.
-fn take_lock(dir: &Path) -> Result<std::fs::File, StoreError> {
+pub(crate) fn take_lock(dir: &Path) -> Result<std::fs::File, StoreError> {
     use rustix::fs::FlockOperation::NonBlockingLockExclusive;
     let file = std::fs::File::options()
         .create(true)

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::committer::Queue;
 use crate::engine::tune;
-use crate::readers::Readers;
 use crate::shared::Shared;
-use crate::{StoreError, lock, reclaim};
+use crate::store::{INDEX, Inner};
+use crate::{Store, StoreError, lock, reclaim};
 
 /// How often it looks around.
 const ROUND: Duration = Duration::from_secs(1);
@@ -21,6 +20,9 @@ const WAL_MAX: u64 = 24 << 20;
 const LOG_MAX: u64 = 96 << 20;
 /// and after this time in any case.
 const EVERY: Duration = Duration::from_secs(120);
+/// Segments are looked over for rewriting after this many deleted bytes, or this long after open.
+const DEAD_STEP: u64 = 64 << 20;
+const FIRST_TIDY: Duration = Duration::from_secs(300);
 
 /// Lets the housekeeper stop.
 #[derive(Default)]
@@ -34,48 +36,61 @@ impl Upkeep {
         *lock(&self.closing) = true;
         self.wake.notify_all();
     }
+    /// Waits for the next round; false if there is none.
+    fn wait(&self) -> bool {
+        let closing = lock(&self.closing);
+        if *closing {
+            return false;
+        }
+        let (closing, _) = self.wake.wait_timeout(closing, ROUND).unwrap_or_else(|e| e.into_inner());
+        !*closing
+    }
     /// The thread's whole life.
-    pub(crate) fn run(&self, index: &Path, shared: &Arc<Shared>, readers: &Readers, queue: &Arc<Queue>) {
-        let mut checkpoints = Checkpoints::new(index);
-        loop {
-            {
-                let closing = lock(&self.closing);
-                if *closing {
-                    return;
-                }
-                let (closing, _) = self.wake.wait_timeout(closing, ROUND).unwrap_or_else(|e| e.into_inner());
-                if *closing {
-                    return;
+    pub(crate) fn run(&self, store: &Weak<Inner>) {
+        let mut checkpoints = Checkpoints::default();
+        let begun = Instant::now();
+        let (mut dead, mut first) = (0, true);
+        while self.wait() {
+            let Some(inner) = store.upgrade() else { return };
+            let store = Store(inner);
+            let shared = store.0.shared.clone();
+            if let Some(dir) = store.dir() {
+                if let Err(e) = checkpoints.round(&dir.join(INDEX), &shared) {
+                    shared.trouble(format!("the index could not be tidied: {e}"));
                 }
             }
-            if let Err(e) = checkpoints.round(shared) {
-                shared.trouble(format!("the index could not be tidied: {e}"));
+            reclaim::punch(&shared);
+            let now = shared.counts.dead.load(Ordering::Relaxed);
+            if now - dead > DEAD_STEP || (first && begun.elapsed() > FIRST_TIDY) {
+                (dead, first) = (now, false);
+                if let Err(e) = store.tidy() {
+                    shared.trouble(format!("the segments could not be tidied: {e}"));
+                }
             }
-            reclaim::punch(shared);
-            let _ = (readers, queue);
         }
     }
 }
 
-struct Checkpoints<'p> {
-    index: &'p Path,
+struct Checkpoints {
     conn: Option<Connection>,
     log_bytes: u64,
     settles: u64,
     at: Instant,
 }
 
-impl<'p> Checkpoints<'p> {
-    fn new(index: &'p Path) -> Checkpoints<'p> {
-        Checkpoints { index, conn: None, log_bytes: 0, settles: 0, at: Instant::now() }
+impl Default for Checkpoints {
+    fn default() -> Checkpoints {
+        Checkpoints { conn: None, log_bytes: 0, settles: 0, at: Instant::now() }
     }
-    fn round(&mut self, shared: &Shared) -> Result<(), StoreError> {
+}
+
+impl Checkpoints {
+    fn round(&mut self, index: &Path, shared: &Shared) -> Result<(), StoreError> {
         let settles = shared.counts.settles.load(Ordering::Relaxed);
         if settles == self.settles {
             return Ok(());
         }
-        let wal = self.index.with_extension("sqlite-wal");
-        let wal = std::fs::metadata(wal).map_or(0, |m| m.len());
+        let wal = std::fs::metadata(index.with_extension("sqlite-wal")).map_or(0, |m| m.len());
         let log_bytes = shared.counts.log_bytes.load(Ordering::Relaxed);
         if wal < WAL_MAX && log_bytes - self.log_bytes < LOG_MAX && self.at.elapsed() < EVERY {
             return Ok(());
@@ -83,7 +98,7 @@ impl<'p> Checkpoints<'p> {
         let conn = match &self.conn {
             Some(conn) => conn,
             None => {
-                let conn = Connection::open(self.index)?;
+                let conn = Connection::open(index)?;
                 tune(&conn)?;
                 self.conn.insert(conn)
             }

@@ -47,6 +47,21 @@ impl Memory {
     pub fn new() -> Memory {
         Memory::default()
     }
+    /// Another disk with the same content, durable or not.
+    pub fn fork(&self) -> Memory {
+        let state = lock(&self.0);
+        let copy = |files: &BTreeMap<String, Arc<Mutex<Content>>>| {
+            files.iter().map(|(n, f)| (n.clone(), Arc::new(Mutex::new(lock(f).clone())))).collect()
+        };
+        let files: BTreeMap<_, _> = copy(&state.files);
+        let mut kept_names: BTreeMap<_, _> = copy(&state.kept_names);
+        for (name, kept) in &mut kept_names {
+            if let Some(file) = files.get(name) {
+                *kept = file.clone();
+            }
+        }
+        Memory(Arc::new(Mutex::new(State { files, kept_names, now: state.now, until_cut: None, done: 0 })))
+    }
     /// The time files are stamped with.
     pub fn set_now(&self, now: Now) {
         lock(&self.0).now = now;

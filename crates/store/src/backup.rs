@@ -1,0 +1,316 @@
+//! Backup while mail flows, and the way back.
+//!
+//! A backup is a folder of the same form as a store: it can be verified, restored and opened.
+//! The index is copied first, then the segments: whatever the copied index names is then there.
+//! Nothing durable in a segment is ever changed, so the next backup into the same folder copies
+//! only what was added.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::files::{Sort, name_of, read_name};
+use crate::shared::Shared;
+use crate::store::{INDEX, SEGMENTS, take_lock};
+use crate::{Schema, Settings, Store, StoreError, lock};
+
+/// Copied, made durable, and followed by a pause of equal length, so that mail goes first.
+const PIECE: u64 = 4 << 20;
+/// Pages of the index copied at a time.
+const PAGES: i32 = 2000;
+/// Which large files were complete when they were copied.
+const CLOSED: &str = "closed-files";
+
+/// How far a long work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub doing: &'static str,
+    pub done: u64,
+    pub total: u64,
+}
+
+/// What a backup did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backup {
+    /// Segment files in the backup.
+    pub files: u64,
+    /// Of these, written or added to now.
+    pub copied: u64,
+    /// Bytes written, the index included.
+    pub bytes: u64,
+    /// Files that are no longer in the store and were taken out.
+    pub removed: u64,
+}
+
+/// What a restore did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What a rebuild made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    pub bodies: u64,
+    pub rows: u64,
+}
+
+fn failed(e: io::Error) -> StoreError {
+    StoreError::from_io("copying", &e)
+}
+
+/// Nothing is reclaimed while one of these lives.
+struct Copying(Arc<Shared>);
+
+impl Copying {
+    fn begin(shared: &Arc<Shared>) -> Copying {
+        shared.copying.fetch_add(1, Ordering::AcqRel);
+        Copying(shared.clone())
+    }
+}
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.copying.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Store {
+    /// Copies the store into the folder `to` while it runs; again into the same folder copies
+    /// what was added. The folder is a whole backup at every moment, also if this is killed.
+    /// Waits for the disk: call it where that hurts nobody.
+    pub fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Backup, StoreError> {
+        let dir = self.dir().ok_or_else(|| StoreError::rule("a store in memory has no backup"))?;
+        let segments = to.join(SEGMENTS);
+        fs::create_dir_all(&segments).map_err(failed)?;
+        let _lock = take_lock(to)?;
+        let shared = &self.0.shared;
+        let _copying = Copying::begin(shared);
+        let mut out = Backup::default();
+        let fresh = to.join("index.new");
+        let _ = fs::remove_file(&fresh);
+        self.read_now(|conn| copy_index(conn, &fresh, progress))?;
+        out.bytes += fs::metadata(&fresh).map_err(failed)?.len();
+        let source = Source { dir: dir.join(SEGMENTS), shared };
+        let names = copy_segments(&source, &segments, &mut out, progress)?;
+        replace_index(to, &fresh)?;
+        for entry in fs::read_dir(&segments).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if read_name(&name).is_some() && !names.contains_key(&name) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+                out.removed += 1;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Copies one state of the index, in steps.
+fn copy_index(conn: &Connection, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+    // A read fixes the state that is copied, whatever is committed meanwhile.
+    conn.query_row("SELECT log_commit FROM store_state", [], |_| Ok(()))?;
+    let mut target = Connection::open(to)?;
+    {
+        let copy = rusqlite::backup::Backup::new(conn, &mut target)?;
+        loop {
+            let step = copy.step(PAGES)?;
+            let at = copy.progress();
+            let total = at.pagecount as u64;
+            progress(Progress { doing: "copying the index", done: total - at.remaining as u64, total });
+            if matches!(step, rusqlite::backup::StepResult::Done) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    target.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(()))?;
+    drop(target);
+    File::open(to).and_then(|f| f.sync_all()).map_err(failed)
+}
+
+/// Puts a new index in the old one's place.
+fn replace_index(dir: &Path, fresh: &Path) -> Result<(), StoreError> {
+    let index = dir.join(INDEX);
+    for ending in ["sqlite-wal", "sqlite-shm"] {
+        let _ = fs::remove_file(index.with_extension(ending));
+    }
+    fs::rename(fresh, &index).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)
+}
+
+struct Source<'s> {
+    dir: std::path::PathBuf,
+    shared: &'s Arc<Shared>,
+}
+
+impl Source<'_> {
+    /// All files with how much of each is durable, and whether it will grow no more.
+    fn files(&self) -> Result<Vec<(String, Sort, u64, bool)>, StoreError> {
+        let end = *lock(&self.shared.log_end);
+        let mut out = Vec::new();
+        for no in self.shared.files.all(Sort::Log) {
+            if no > end.segment {
+                continue;
+            }
+            let len = fs::metadata(self.dir.join(name_of(no, Sort::Log))).map_err(failed)?.len();
+            let (len, closed) = if no == end.segment { (end.end, false) } else { (len, true) };
+            out.push((name_of(no, Sort::Log), Sort::Log, len, closed));
+        }
+        // After the log: a large body is durable before the commit that names it.
+        for no in self.shared.files.all(Sort::Large) {
+            let closed = !self.shared.holds_segment(no);
+            let len = fs::metadata(self.dir.join(name_of(no, Sort::Large))).map_err(failed)?.len();
+            out.push((name_of(no, Sort::Large), Sort::Large, len, closed));
+        }
+        Ok(out)
+    }
+}
+
+fn copy_segments(
+    source: &Source<'_>,
+    to: &Path,
+    out: &mut Backup,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let files = source.files()?;
+    let known = fs::read_to_string(to.join(CLOSED)).unwrap_or_default();
+    let known: BTreeMap<&str, &str> = known.lines().filter_map(|l| l.split_once(' ')).collect();
+    let total: u64 = files.iter().map(|f| f.2).sum();
+    let (mut done, mut closed_now) = (0, String::new());
+    let mut names = BTreeMap::new();
+    for (name, sort, len, closed) in files {
+        let (from, target) = (source.dir.join(&name), to.join(&name));
+        let have = fs::metadata(&target).map_or(0, |m| m.len());
+        let complete = known.get(name.as_str()).is_some_and(|n| *n == len.to_string());
+        // What is durable in the log stays as it is; of a large file only a complete one does.
+        let begin = match sort {
+            Sort::Log => have.min(len),
+            Sort::Large if complete && have == len => len,
+            Sort::Large => 0,
+        };
+        if begin < len || have > len {
+            out.bytes += copy_range(&from, &target, begin, len)?;
+            out.copied += 1;
+        }
+        done += len;
+        out.files += 1;
+        if closed {
+            closed_now.push_str(&format!("{name} {len}\n"));
+        }
+        progress(Progress { doing: "copying segments", done, total });
+        names.insert(name, len);
+    }
+    File::create(to.join(CLOSED))
+        .and_then(|mut f| f.write_all(closed_now.as_bytes()).and_then(|()| f.sync_all()))
+        .and_then(|()| File::open(to)?.sync_all())
+        .map_err(failed)?;
+    Ok(names)
+}
+
+/// Makes `to` hold the first `end` bytes of `from`; those before `begin` it has already.
+fn copy_range(from: &Path, to: &Path, begin: u64, end: u64) -> Result<u64, StoreError> {
+    let run = || -> io::Result<u64> {
+        let mut source = File::open(from)?;
+        let mut target = File::options().create(true).truncate(false).write(true).open(to)?;
+        target.set_len(begin)?;
+        source.seek(SeekFrom::Start(begin))?;
+        target.seek(SeekFrom::Start(begin))?;
+        let mut at = begin;
+        while at < end {
+            let begun = Instant::now();
+            let want = PIECE.min(end - at);
+            let n = io::copy(&mut (&mut source).take(want), &mut target)?;
+            if n == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment became shorter"));
+            }
+            at += n;
+            target.sync_data()?;
+            if at < end {
+                std::thread::sleep(begun.elapsed().min(Duration::from_millis(200)));
+            }
+        }
+        target.sync_all()?;
+        Ok(end - begin)
+    };
+    run().map_err(failed)
+}
+
+/// Makes the folder `to` (new or empty) the store that `from` is a backup of.
+pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Restored, StoreError> {
+    let _lock = take_lock(from)?;
+    if !from.join(INDEX).exists() {
+        return Err(StoreError::rule(format!("{} holds no backup (no {INDEX} there)", from.display())));
+    }
+    let in_use = fs::read_dir(to).is_ok_and(|mut all| all.next().is_some());
+    if in_use {
+        return Err(StoreError::rule(format!(
+            "{} is not empty; give a new folder, or move the old one away first",
+            to.display()
+        )));
+    }
+    let segments = to.join(SEGMENTS);
+    fs::create_dir_all(&segments).map_err(failed)?;
+    let mut out = Restored::default();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(from.join(SEGMENTS)).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if read_name(&name).is_some() {
+            files.push(name);
+        }
+    }
+    files.sort_unstable();
+    let total = files.len() as u64;
+    for name in files {
+        let source = from.join(SEGMENTS).join(&name);
+        let len = fs::metadata(&source).map_err(failed)?.len();
+        out.bytes += copy_range(&source, &segments.join(&name), 0, len)?;
+        out.files += 1;
+        progress(Progress { doing: "restoring segments", done: out.files, total });
+    }
+    File::open(&segments).and_then(|f| f.sync_all()).map_err(failed)?;
+    // The index last: without it the folder is no store yet.
+    let fresh = to.join("index.new");
+    let len = fs::metadata(from.join(INDEX)).map_err(failed)?.len();
+    out.bytes += copy_range(&from.join(INDEX), &fresh, 0, len)?;
+    replace_index(to, &fresh)?;
+    Ok(out)
+}
+
+/// Makes the index of a store that is not in use anew, from its segments alone. The old one is
+/// kept beside it as `index.sqlite.old`.
+pub fn rebuild(
+    dir: &Path,
+    schemas: &[Schema],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Rebuilt, StoreError> {
+    {
+        let _lock = take_lock(dir)?;
+        let index = dir.join(INDEX);
+        for ending in ["sqlite-wal", "sqlite-shm", "sqlite"] {
+            let path = index.with_extension(ending);
+            if path.exists() {
+                let old = path.with_file_name(format!("index.{ending}.old"));
+                fs::rename(&path, old).map_err(failed)?;
+            }
+        }
+    }
+    progress(Progress { doing: "reading the log", done: 0, total: 1 });
+    let store = Store::open(dir, Settings::default(), schemas)?;
+    store.checkpoint_now()?;
+    let rows = AtomicU64::new(0);
+    let bodies = store.read_now(|conn| {
+        for table in crate::rowlog::tables(conn)? {
+            let count: i64 = conn.query_row(&table.count_sql(), [], |r| r.get(0))?;
+            rows.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        Ok(conn.query_row("SELECT count(*) FROM body", [], |r| r.get::<_, i64>(0))? as u64)
+    })?;
+    progress(Progress { doing: "reading the log", done: 1, total: 1 });
+    Ok(Rebuilt { bodies, rows: rows.into_inner() })
+}
