@@ -30,6 +30,7 @@ pub fn entry(conn: &Connection, folder: FolderId, who: &str) -> Result<String, S
 /// Sets the entry of a name; no rights removes it.
 pub fn set(batch: &mut Batch<'_>, folder: FolderId, who: &str, rights: &str) -> Result<(), StoreError> {
     let rights = in_order(rights.chars());
+    batch.settle();
     let sql = batch.sql();
     if rights.is_empty() {
         sql.prepare_cached("DELETE FROM mb_acl WHERE folder = ?1 AND who = ?2")?

@@ -9,7 +9,7 @@ use store::{Batch, BodyId, StoreError};
 use words::AccountId;
 
 use crate::hub::{Delta, What};
-use crate::{Flags, Folder, Hub, Row, flags, folder, rule};
+use crate::{Flags, Folder, Hub, Row, Status, flags, folder, rule};
 
 /// Who writes, when, and whom to tell.
 #[derive(Clone)]
@@ -33,9 +33,10 @@ impl Pen {
     pub fn of_delivery(hub: Hub, now: Now) -> Pen {
         Pen { hub, session: 0, now, quota: Quota::default() }
     }
-    /// Publishes the change once it is durable.
-    pub(crate) fn publish(&self, batch: &mut Batch<'_>, account: AccountId, delta: Delta) {
-        let hub = self.hub.clone();
+    /// Publishes the change once it is durable. `status` is what it left.
+    pub(crate) fn publish(&self, batch: &mut Batch<'_>, folder: &Folder, status: Status, what: What) {
+        let (hub, account) = (self.hub.clone(), folder.account);
+        let delta = Delta { folder: folder.id, modseq: status.modseq, status, by: self.session, what };
         batch.after(Box::new(move || hub.publish(account, delta)));
     }
     /// Refuses if the account would hold more than its quota.
@@ -88,30 +89,17 @@ pub struct Appended {
 }
 
 /// Takes the next UIDs and the next MODSEQ of a folder and counts `rows` in.
-pub(crate) fn take_uids(batch: &Batch<'_>, folder: &Folder, rows: &mut [Row]) -> Result<u64, StoreError> {
+pub(crate) fn take_uids(batch: &Batch<'_>, folder: &Folder, rows: &mut [Row]) -> Result<Status, StoreError> {
     let unseen = rows.iter().filter(|r| !r.flags.has(Flags::SEEN)).count() as i64;
     let deleted = rows.iter().filter(|r| r.flags.has(Flags::DELETED)).count() as i64;
     let bytes: i64 = rows.iter().map(|r| i64::from(r.size)).sum();
-    let n = rows.len() as i64;
-    let mut count = batch.sql().prepare_cached(
-        "UPDATE mb_count SET uidnext = uidnext + ?3, modseq = modseq + 1, present = present + ?3,
-         unseen = unseen + ?4, deleted = deleted + ?5, bytes = bytes + ?6
-         WHERE account = ?1 AND folder = ?2 RETURNING uidnext, modseq",
-    )?;
-    let mut out = count.query(params![folder.account.0, folder.id.0, n, unseen, deleted, bytes])?;
-    let (uidnext, modseq) = match out.next()? {
-        Some(r) => (r.get::<_, i64>(0)?, r.get::<_, i64>(1)? as u64),
-        None => return rule("[TRYCREATE] there is no such folder"),
-    };
-    drop(out);
-    if uidnext > i64::from(u32::MAX) {
-        return rule("[LIMIT] this folder has used up its UIDs; move its messages to a new folder");
-    }
-    let first = (uidnext - n) as u32;
+    let add = [rows.len() as i64, unseen, deleted, bytes];
+    let status = folder::count(batch, folder, rows.len() as i64, add)?;
+    let first = status.uidnext - rows.len() as u32;
     for (row, uid) in rows.iter_mut().zip(first..) {
-        (row.uid, row.modseq) = (uid, modseq);
+        (row.uid, row.modseq) = (uid, status.modseq);
     }
-    Ok(modseq)
+    Ok(status)
 }
 
 /// Writes rows that have their UIDs.
@@ -167,13 +155,12 @@ pub fn append(
             zone: item.zone,
         });
     }
-    let modseq = take_uids(batch, folder, &mut rows)?;
+    let status = take_uids(batch, folder, &mut rows)?;
     put_rows(batch, folder, &rows)?;
     let first = rows.first().map_or(0, |r| r.uid);
     let last = rows.last().map_or(0, |r| r.uid);
-    let delta = Delta { folder: folder.id, modseq, by: pen.session, what: What::Added(rows) };
-    pen.publish(batch, folder.account, delta);
-    Ok(Appended { uidvalidity: folder.uidvalidity, first, last, modseq })
+    pen.publish(batch, folder, status, What::Added(rows));
+    Ok(Appended { uidvalidity: folder.uidvalidity, first, last, modseq: status.modseq })
 }
 
 /// Delivers one message into a folder of an account, or its INBOX when there is no such folder.

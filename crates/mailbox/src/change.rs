@@ -5,9 +5,9 @@ use store::{Batch, BodyId, StoreError};
 
 use crate::append::{Pen, is_named, put_rows, take_uids};
 use crate::flags::Keywords;
-use crate::hub::{Delta, What};
+use crate::hub::What;
 use crate::schema::GONE_ROWS_MAX;
-use crate::{Flags, Folder, FolderId, Row, UidSet, flags, rule, view};
+use crate::{Flags, Folder, FolderId, Row, UidSet, flags, folder, view};
 
 /// How flags are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,14 +126,14 @@ pub fn mark(
     if changed.is_empty() {
         return Ok(done);
     }
-    let modseq = next_modseq(batch, folder, [0, unseen, deleted, 0])?;
+    let status = folder::count(batch, folder, 0, [0, unseen, deleted, 0])?;
+    let modseq = status.modseq;
     for row in done.rows.iter_mut().filter(|r| r.modseq == 0) {
         row.modseq = modseq;
     }
     write_marks(batch, folder.id, uids, (what.how, word, keep), (modseq, limit))?;
     done.modseq = Some(modseq);
-    let delta = Delta { folder: folder.id, modseq, by: pen.session, what: What::Marked(changed) };
-    pen.publish(batch, folder.account, delta);
+    pen.publish(batch, folder, status, What::Marked(changed));
     Ok(done)
 }
 
@@ -160,20 +160,6 @@ fn write_marks(
         write.execute(params![folder.0, a, b, word.sql(), modseq as i64, limit, keep.sql()])?;
     }
     Ok(())
-}
-
-/// Takes the next MODSEQ and adds to the counters: present, unseen, deleted, bytes.
-fn next_modseq(batch: &Batch<'_>, folder: &Folder, add: [i64; 4]) -> Result<u64, StoreError> {
-    let mut count = batch.sql().prepare_cached(
-        "UPDATE mb_count SET modseq = modseq + 1, present = present + ?3, unseen = unseen + ?4,
-         deleted = deleted + ?5, bytes = bytes + ?6
-         WHERE account = ?1 AND folder = ?2 RETURNING modseq",
-    )?;
-    let mut out = count.query(params![folder.account.0, folder.id.0, add[0], add[1], add[2], add[3]])?;
-    match out.next()? {
-        Some(r) => Ok(r.get::<_, i64>(0)? as u64),
-        None => rule("[NONEXISTENT] the folder was deleted"),
-    }
 }
 
 /// Copies messages into another folder, as one change. Bodies are shared, not copied.
@@ -207,17 +193,16 @@ fn put_copies(
     if from.account != to.account {
         translate(batch, from, to, &mut new)?;
     }
-    let modseq = take_uids(batch, to, &mut new)?;
+    let status = take_uids(batch, to, &mut new)?;
     put_rows(batch, to, &new)?;
     copied.from = UidSet::of(found.iter().map(|r| r.uid));
     copied.to = UidSet::of(new.iter().map(|r| r.uid));
-    let delta = Delta { folder: to.id, modseq, by: pen.session, what: What::Added(new) };
-    pen.publish(batch, to.account, delta);
+    pen.publish(batch, to, status, What::Added(new));
     Ok(copied)
 }
 
 /// Gives rows that go to another account that account's keyword bits.
-fn translate(batch: &Batch<'_>, from: &Folder, to: &Folder, rows: &mut [Row]) -> Result<(), StoreError> {
+fn translate(batch: &mut Batch<'_>, from: &Folder, to: &Folder, rows: &mut [Row]) -> Result<(), StoreError> {
     if rows.iter().all(|r| r.flags.keywords() == 0) {
         return Ok(());
     }
@@ -278,12 +263,11 @@ fn remove(batch: &mut Batch<'_>, pen: &Pen, folder: &Folder, found: &[Row]) -> R
     let unseen = found.iter().filter(|r| !r.flags.has(Flags::SEEN)).count() as i64;
     let deleted = found.iter().filter(|r| r.flags.has(Flags::DELETED)).count() as i64;
     let bytes: i64 = found.iter().map(|r| i64::from(r.size)).sum();
-    let modseq = next_modseq(batch, folder, [-(found.len() as i64), -unseen, -deleted, -bytes])?;
+    let status = folder::count(batch, folder, 0, [-(found.len() as i64), -unseen, -deleted, -bytes])?;
     delete_rows(batch, folder.id, &gone)?;
     let_go(batch, found.iter().map(|r| r.body))?;
-    note_gone(batch, folder.id, modseq, &gone)?;
-    let delta = Delta { folder: folder.id, modseq, by: pen.session, what: What::Gone(gone.clone()) };
-    pen.publish(batch, folder.account, delta);
+    note_gone(batch, folder.id, status.modseq, &gone)?;
+    pen.publish(batch, folder, status, What::Gone(gone.clone()));
     Ok(gone)
 }
 

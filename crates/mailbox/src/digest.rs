@@ -146,7 +146,8 @@ pub async fn summaries(
     }
     let missing: Vec<(usize, BodyId)> =
         bodies.iter().enumerate().filter(|(n, _)| out[*n].is_none()).map(|(n, b)| (n, *b)).collect();
-    let stored = store.read(move |conn| stored(conn, missing)).await?;
+    // One that was written a moment ago may not be seen yet: then it is worked out again.
+    let stored = store.glance(|conn| stored(conn, missing))?;
     for (n, body, found) in stored {
         let summary = match found {
             Some(summary) => summary,

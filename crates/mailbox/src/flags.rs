@@ -91,7 +91,7 @@ impl Keywords {
     /// The bits of all these words, giving new words their bits.
     pub fn learn(
         &mut self,
-        batch: &Batch<'_>,
+        batch: &mut Batch<'_>,
         account: AccountId,
         words: &[String],
     ) -> Result<Flags, StoreError> {
@@ -104,7 +104,7 @@ impl Keywords {
         }
         Ok(flags)
     }
-    fn add(&mut self, batch: &Batch<'_>, account: AccountId, word: &str) -> Result<Flags, StoreError> {
+    fn add(&mut self, batch: &mut Batch<'_>, account: AccountId, word: &str) -> Result<Flags, StoreError> {
         if word.is_empty() || word.len() > KEYWORD_LEN_MAX {
             return rule(format!("a keyword has 1 to {KEYWORD_LEN_MAX} characters"));
         }
@@ -116,13 +116,14 @@ impl Keywords {
             .sql()
             .prepare_cached("INSERT INTO mb_keyword (account, bit, word) VALUES (?1, ?2, ?3)")?
             .execute(rusqlite::params![account.0, bit, word])?;
+        batch.settle();
         self.0.insert(bit, word.to_owned());
         Ok(Flags(1 << bit))
     }
 }
 
 /// The bits of `words` in an account, learning new ones. Free when there are no words.
-pub fn learn(batch: &Batch<'_>, account: AccountId, words: &[String]) -> Result<Flags, StoreError> {
+pub fn learn(batch: &mut Batch<'_>, account: AccountId, words: &[String]) -> Result<Flags, StoreError> {
     if words.is_empty() {
         return Ok(Flags::NONE);
     }

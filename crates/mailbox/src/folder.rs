@@ -10,7 +10,7 @@ use store::{Batch, StoreError};
 use words::AccountId;
 
 use crate::append::Pen;
-use crate::hub::{Delta, What};
+use crate::hub::What;
 use crate::{Flags, UidSet, change, rule};
 
 /// Stands between the levels of a name.
@@ -179,6 +179,7 @@ pub fn create(
              VALUES (?1, ?2, 1, 1, 0, 0, 0, 0)",
         )?
         .execute([account.0, id.0])?;
+    batch.settle();
     Ok(Folder { id, account, name, uidvalidity, special: special.to_owned() })
 }
 
@@ -215,6 +216,7 @@ pub fn adopt(
          ON CONFLICT (name) DO UPDATE SET n = max(n, ?1)",
         [uidvalidity],
     )?;
+    batch.settle();
     Ok(Folder { uidvalidity, ..folder.clone() })
 }
 
@@ -232,8 +234,9 @@ pub fn delete(batch: &mut Batch<'_>, pen: &Pen, folder: &Folder) -> Result<(), S
         sql.prepare_cached(&format!("DELETE FROM {table} WHERE folder = ?1"))?.execute([folder.id.0])?;
     }
     sql.prepare_cached("DELETE FROM mb_folder WHERE id = ?1")?.execute([folder.id.0])?;
-    let delta = Delta { folder: folder.id, modseq: u64::MAX, by: pen.session, what: What::Closed };
-    pen.publish(batch, folder.account, delta);
+    let status = Status { modseq: u64::MAX, ..Status::default() };
+    pen.publish(batch, folder, status, What::Closed);
+    batch.settle();
     Ok(())
 }
 
@@ -279,6 +282,7 @@ pub fn rename(
             .prepare_cached("UPDATE mb_folder SET name = ?1 WHERE id = ?2")?
             .execute(params![name, folder.id.0])?;
     }
+    batch.settle();
     Ok(())
 }
 
@@ -288,31 +292,57 @@ pub fn set_special(batch: &mut Batch<'_>, folder: FolderId, special: &str) -> Re
         .sql()
         .prepare_cached("UPDATE mb_folder SET special = ?1 WHERE id = ?2")?
         .execute(params![special, folder.0])?;
+    batch.settle();
     Ok(())
+}
+
+const COUNTERS: &str = "uidnext, modseq, present, unseen, deleted, bytes";
+
+fn counters(folder: &Folder, r: &SqlRow<'_>) -> rusqlite::Result<Status> {
+    let number = |n: usize| r.get::<_, i64>(n).map(|n| n as u64);
+    Ok(Status {
+        uidvalidity: folder.uidvalidity,
+        uidnext: u32::try_from(number(0)?).unwrap_or(u32::MAX),
+        modseq: number(1)?,
+        present: number(2)?,
+        unseen: number(3)?,
+        deleted: number(4)?,
+        bytes: number(5)?,
+    })
 }
 
 /// The counters of a folder: one row, whatever its size.
 pub fn status(conn: &Connection, folder: &Folder) -> Result<Status, StoreError> {
-    let found = conn
-        .prepare_cached(
-            "SELECT uidnext, modseq, present, unseen, deleted, bytes FROM mb_count
-             WHERE account = ?1 AND folder = ?2",
-        )?
-        .query_row([folder.account.0, folder.id.0], |r| {
-            Ok(Status {
-                uidvalidity: folder.uidvalidity,
-                uidnext: r.get(0)?,
-                modseq: r.get::<_, i64>(1)? as u64,
-                present: r.get::<_, i64>(2)? as u64,
-                unseen: r.get::<_, i64>(3)? as u64,
-                deleted: r.get::<_, i64>(4)? as u64,
-                bytes: r.get::<_, i64>(5)? as u64,
-            })
-        })
-        .optional()?;
+    let sql = format!("SELECT {COUNTERS} FROM mb_count WHERE account = ?1 AND folder = ?2");
+    let mut read = conn.prepare_cached(&sql)?;
+    let found = read.query_row([folder.account.0, folder.id.0], |r| counters(folder, r)).optional()?;
     match found {
         Some(status) => Ok(status),
         None => rule("[NONEXISTENT] the folder was deleted"),
+    }
+}
+
+/// Takes `uids` UIDs and the next MODSEQ, and adds to the counters: present, unseen, deleted,
+/// bytes. Answers what they are then.
+pub(crate) fn count(
+    batch: &Batch<'_>,
+    folder: &Folder,
+    uids: i64,
+    add: [i64; 4],
+) -> Result<Status, StoreError> {
+    let sql = format!(
+        "UPDATE mb_count SET uidnext = uidnext + ?3, modseq = modseq + 1, present = present + ?4,
+         unseen = unseen + ?5, deleted = deleted + ?6, bytes = bytes + ?7
+         WHERE account = ?1 AND folder = ?2 RETURNING {COUNTERS}"
+    );
+    let mut write = batch.sql().prepare_cached(&sql)?;
+    let values = params![folder.account.0, folder.id.0, uids, add[0], add[1], add[2], add[3]];
+    match write.query_row(values, |r| counters(folder, r)).optional()? {
+        Some(status) if status.uidnext == u32::MAX => {
+            rule("[LIMIT] this folder has used up its UIDs; move its messages to a new folder")
+        }
+        Some(status) => Ok(status),
+        None => rule("[TRYCREATE] there is no such folder"),
     }
 }
 
@@ -374,6 +404,7 @@ pub fn subscribe(batch: &mut Batch<'_>, account: AccountId, name: &str) -> Resul
         .sql()
         .prepare_cached("INSERT OR IGNORE INTO mb_subscription (account, name) VALUES (?1, ?2)")?
         .execute(params![account.0, name])?;
+    batch.settle();
     Ok(())
 }
 
@@ -382,6 +413,7 @@ pub fn unsubscribe(batch: &mut Batch<'_>, account: AccountId, name: &str) -> Res
         .sql()
         .prepare_cached("DELETE FROM mb_subscription WHERE account = ?1 AND name = ?2")?
         .execute(params![account.0, canonical(name)])?;
+    batch.settle();
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use words::AccountId;
 
 use crate::digest::Digests;
 use crate::text::Wants;
-use crate::{Flags, Folder, FolderId, Row, UidSet, View, rule, view};
+use crate::{Flags, Folder, FolderId, Row, Status, UidSet, View, folder, rule, view};
 
 /// Deltas kept per folder.
 pub const RING_MAX: usize = 256;
@@ -34,6 +34,8 @@ const LOADS_MAX: usize = 4;
 pub struct Delta {
     pub folder: FolderId,
     pub modseq: u64,
+    /// The folder's counters after it.
+    pub status: Status,
     /// The session that made it, as it numbered itself; 0 for deliveries.
     pub by: u64,
     pub what: What,
@@ -90,6 +92,7 @@ struct Live {
     base: Option<u64>,
     lost: u64,
     view: Option<Arc<View>>,
+    status: Option<Status>,
     used: Now,
     loading: Arc<tokio::sync::Mutex<()>>,
     /// The first UID no session was told of, if this hub knows better than the store.
@@ -105,6 +108,7 @@ impl Live {
             base: None,
             lost: 0,
             view: None,
+            status: None,
             used: now,
             loading: Arc::default(),
             told: 0,
@@ -178,6 +182,7 @@ impl Hub {
             if closed {
                 live.view = None;
             }
+            live.status = (!closed).then_some(delta.status);
             live.push(Arc::new(delta));
             live.wake.send_modify(|at| *at = (*at).max(modseq));
         }
@@ -212,6 +217,23 @@ impl Hub {
         let view = self.view(store, folder, now).await?;
         let feed = Feed { hub: self.clone(), folder: folder.id, at: view.modseq, wake };
         Ok((feed, view))
+    }
+
+    /// The counters of a folder as of now, from memory while the folder is live.
+    pub fn status(&self, store: &Store, folder: &Folder, now: Now) -> Result<Status, StoreError> {
+        {
+            let mut state = self.state();
+            let live = state.live.entry(folder.id).or_insert_with(|| Live::new(now));
+            live.used = now;
+            if let Some(status) = live.status {
+                return Ok(status);
+            }
+        }
+        let read = store.read_now(|conn| folder::status(conn, folder))?;
+        let mut state = self.state();
+        let Some(live) = state.live.get_mut(&folder.id) else { return Ok(read) };
+        // A change published meanwhile is newer than what was read, or the same.
+        Ok(*live.status.get_or_insert(read))
     }
 
     /// The folder as of now: everything committed before this call is in it.

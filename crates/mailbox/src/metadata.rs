@@ -42,6 +42,7 @@ pub fn entries(conn: &Connection, on: On) -> Result<Vec<(String, Vec<u8>)>, Stor
 pub fn set(batch: &mut Batch<'_>, on: On, entry: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
     let (owner, folder) = on.key();
     let entry = entry.to_lowercase();
+    batch.settle();
     let sql = batch.sql();
     let Some(value) = value else {
         sql.prepare_cached("DELETE FROM mb_metadata WHERE owner = ?1 AND folder = ?2 AND entry = ?3")?

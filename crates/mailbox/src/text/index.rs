@@ -164,8 +164,17 @@ fn rows(conn: &rusqlite::Connection, account: AccountId) -> Result<Rows, StoreEr
 }
 
 /// The index of an account, from memory if it has not changed.
-pub(super) async fn load(store: &Store, hub: &Hub, account: AccountId) -> Result<Arc<Loaded>, StoreError> {
-    let (chunks, marks) = store.read_now(|conn| rows(conn, account))?;
+///
+/// A search may see the index as it was some seconds ago: more messages are then read themselves.
+/// Whoever makes chunks must see it as it is.
+pub(super) async fn load(
+    store: &Store,
+    hub: &Hub,
+    account: AccountId,
+    newest: bool,
+) -> Result<Arc<Loaded>, StoreError> {
+    let look = |conn: &rusqlite::Connection| rows(conn, account);
+    let (chunks, marks) = if newest { store.read_now(look)? } else { store.glance(look)? };
     let key: Vec<i64> = chunks.iter().map(|c| c.0).collect();
     let old = hub.wants().state().loaded.get(&account).cloned();
     if let Some(old) = &old
@@ -255,7 +264,7 @@ fn next(conn: &rusqlite::Connection, account: AccountId, loaded: &Loaded) -> Res
 
 /// Makes one chunk of what is new; whether there was anything.
 async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool, StoreError> {
-    let loaded = load(store, hub, account).await?;
+    let loaded = load(store, hub, account, true).await?;
     let (bodies, marks) = store.read_now(|conn| next(conn, account, &loaded))?;
     if marks.is_empty() {
         return Ok(false);
@@ -312,7 +321,7 @@ fn put_chunk(batch: &mut Batch<'_>, account: AccountId, level: i64, docs: i64) -
 
 /// Joins the chunks of the lowest level that has enough; whether there was one.
 async fn join_chunks(store: &Store, hub: &Hub, account: AccountId) -> Result<bool, StoreError> {
-    let loaded = load(store, hub, account).await?;
+    let loaded = load(store, hub, account, true).await?;
     let of = |level: i64| loaded.chunks.iter().filter(move |c| c.level == level);
     let Some(level) = (0..LEVEL_MAX).find(|&l| of(l).count() >= JOIN) else { return Ok(false) };
     let parts: Vec<Chunk> = of(level).take(JOIN).cloned().collect();
