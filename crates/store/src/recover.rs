@@ -152,8 +152,10 @@ struct Scan<'s> {
     found: Found,
     /// Complete records of the group that is being read.
     whole: BTreeSet<(u64, u32)>,
-    /// Bad records since the last whole group, and the group they made doubtful.
+    /// Bad records since the last commit, those of the last group, and that group if bodies of
+    /// it are missing.
     bad: Vec<Damage>,
+    doubtful: Vec<Damage>,
     held: Option<Group>,
     new_segment: bool,
     upto: u64,
@@ -173,6 +175,7 @@ pub(crate) fn scan(
         found: Found { end: from, ..Found::default() },
         whole: BTreeSet::new(),
         bad: Vec::new(),
+        doubtful: Vec::new(),
         held: None,
         new_segment: true,
         upto,
@@ -296,8 +299,10 @@ impl Scan<'_> {
         mut group: Group,
         visit: &mut dyn FnMut(Group) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        // A commit was found: whatever came before it had been synced.
-        self.found.damage.append(&mut self.bad);
+        // A further commit: the group before had been synced, so what was bad in it is damage.
+        // What is bad in this one may be a torn tail.
+        self.found.damage.append(&mut self.doubtful);
+        self.doubtful.append(&mut self.bad);
         if let Some(held) = self.held.take() {
             self.give(held, visit)?;
         }
@@ -318,7 +323,7 @@ impl Scan<'_> {
             return self.give(group, visit);
         }
         for id in missing {
-            self.bad.push(Damage::Body { id, segment: here });
+            self.doubtful.push(Damage::Body { id, segment: here });
         }
         self.held = Some(group);
         Ok(())
