@@ -42,3 +42,15 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(a.iter().zip(b).fold(0u8, |acc, (x, y)| acc | (x ^ y))) == 0
 }
+
+/// A mark of some parts under a secret key (HMAC-SHA-256): the same parts give the same mark,
+/// and nobody without the key can tell the parts or make the mark.
+pub fn mark(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    use hmac::{Hmac, Mac};
+    let mut mac = <Hmac<sha2::Sha256> as Mac>::new_from_slice(key).expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(&(part.len() as u64).to_le_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
