@@ -195,8 +195,11 @@ fn sign(key: &str, domain: &str, selector: &str, at: u64) -> Outcome {
 
 fn verify(zone: &Value, at: u64) -> Outcome {
     let dns = plain_zone(zone);
-    for d in zone::now(dkim::verify(&dns, &input()?, Now::from_secs(at))) {
+    let data = input()?;
+    for d in zone::now(dkim::verify(&dns, &data, Now::from_secs(at))) {
         println!("{} {} {} {}", d.result, d.domain, d.algorithm, d.reason);
     }
+    let arc = zone::now(arc::verify(&dns, &data, Now::from_secs(at)));
+    println!("arc {} {}", arc.result, arc.reason);
     Ok(())
 }
