@@ -1,4 +1,5 @@
-//! How fast commits are made durable: `cargo run --release -p store --example commits -- [DIR] [SECONDS]`.
+//! How fast commits are made durable:
+//! `cargo run --release -p store --example commits -- [DIR] [SECONDS] [MESSAGES ALREADY THERE]`.
 //!
 //! Every commit brings a body of 10 KiB and the rows a delivery writes (message, summary, folder
 //! counters, a fact with its keys, a receipt). One line per number of writers.
@@ -84,7 +85,7 @@ fn usage() -> (u64, u64, u64) {
 }
 
 async fn writer(store: Store, next: Arc<AtomicI64>, until: Instant, done: Arc<AtomicU64>) -> Vec<Duration> {
-    let mut body: Vec<u8> = (0..BODY).map(|n| (n * 7919 >> 3) as u8).collect();
+    let mut body: Vec<u8> = (0..BODY).map(|n| ((n * 7919) >> 3) as u8).collect();
     let mut times = Vec::new();
     while Instant::now() < until {
         let key = next.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +107,34 @@ async fn writer(store: Store, next: Arc<AtomicI64>, until: Instant, done: Arc<At
     times
 }
 
+/// Puts `count` small messages into a new store.
+async fn fill(store: &Store, count: i64) {
+    const AT_ONCE: i64 = 200;
+    for some in 0..count / AT_ONCE {
+        let mut bodies = Vec::new();
+        for n in 0..AT_ONCE {
+            let mut draft = store.draft();
+            draft.write(&[n as u8; 600]).await.expect("writes");
+            bodies.push(draft.seal().await.expect("seals"));
+        }
+        let all = store.commit(bodies, move |batch| {
+            for n in 0..AT_ONCE {
+                let (id, key) = (batch.body(n as usize), -1 - some * AT_ONCE - n);
+                deliver(batch, id, -key % 1000, key)?;
+            }
+            Ok(())
+        });
+        all.await.expect("commits");
+    }
+}
+
+/// Resident anonymous memory of this process, MiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "target/commits-bench".to_owned()));
@@ -119,10 +148,31 @@ fn main() {
         "| writers | commits/s | CPU µs/commit | syncs/commit | device bytes/body byte | call bytes/body byte | p50 ms | p99 ms |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for writers in [1, 2, 20, 100] {
+    let there: i64 = args.next().and_then(|s| s.parse().ok()).unwrap_or(0);
+    if there > 0 {
         let _ = std::fs::remove_dir_all(&dir);
         let store = Store::open(&dir, Settings::default(), &[MAIL]).expect("opens");
-        let (next, done) = (Arc::new(AtomicI64::new(1)), Arc::new(AtomicU64::new(0)));
+        let begun = Instant::now();
+        runtime.block_on(fill(&store, there));
+        println!(
+            "<!-- {there} messages put in {:.0} s, {} MiB anonymous memory -->",
+            begun.elapsed().as_secs_f64(),
+            memory()
+        );
+    }
+    let mut next_key = 1;
+    for writers in [1, 2, 20, 100] {
+        if there == 0 {
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        let begun = Instant::now();
+        let store = Store::open(&dir, Settings::default(), &[MAIL]).expect("opens");
+        println!(
+            "<!-- opened in {:.3} s, {} MiB anonymous memory -->",
+            begun.elapsed().as_secs_f64(),
+            memory()
+        );
+        let (next, done) = (Arc::new(AtomicI64::new(next_key)), Arc::new(AtomicU64::new(0)));
         let (cpu, device, calls) = usage();
         let begun = Instant::now();
         let until = begun + Duration::from_secs(seconds);
@@ -138,6 +188,7 @@ fn main() {
         });
         let took = begun.elapsed().as_secs_f64();
         let figures = store.figures();
+        next_key = next.load(Ordering::Relaxed);
         drop(store);
         let (cpu2, device2, calls2) = usage();
         times.sort_unstable();

@@ -107,11 +107,11 @@ impl Shared {
     /// The disk guard's answer.
     pub(crate) fn intake(&self) -> Intake {
         let mut look = lock(&self.space);
-        if look.at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            if let Ok(space) = self.disk.space() {
-                look.space = space;
-                look.at = Some(Instant::now());
-            }
+        if look.at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+            && let Ok(space) = self.disk.space()
+        {
+            look.space = space;
+            look.at = Some(Instant::now());
         }
         let Space { free, total } = look.space;
         let reserve = self.settings.reserve.unwrap_or_else(|| {

@@ -54,10 +54,10 @@ impl Upkeep {
             let Some(inner) = store.upgrade() else { return };
             let store = Store(inner);
             let shared = store.0.shared.clone();
-            if let Some(dir) = store.dir() {
-                if let Err(e) = checkpoints.round(&dir.join(INDEX), &shared) {
-                    shared.trouble(format!("the index could not be tidied: {e}"));
-                }
+            if let Some(dir) = store.dir()
+                && let Err(e) = checkpoints.round(&dir.join(INDEX), &shared)
+            {
+                shared.trouble(format!("the index could not be tidied: {e}"));
             }
             reclaim::punch(&shared);
             let now = shared.counts.dead.load(Ordering::Relaxed);

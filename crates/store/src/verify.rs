@@ -131,10 +131,10 @@ fn bodies(
                 .and_then(|record| check(id, place, &record));
             out.bodies += 1;
             out.bytes += place.len;
-            if let Err(StoreError::Damaged(id, why)) = found {
-                if out.damaged.len() < LIST_MAX {
-                    out.damaged.push((id, why));
-                }
+            if let Err(StoreError::Damaged(id, why)) = found
+                && out.damaged.len() < LIST_MAX
+            {
+                out.damaged.push((id, why));
             }
         }
     }

@@ -268,3 +268,54 @@ async fn damage_in_the_middle_costs_what_it_hit_and_is_told() {
         assert!(hurt + lost == 0 || !told.is_empty(), "{percent} %: it is told");
     }
 }
+
+#[test]
+fn a_power_cut_while_segments_are_written_anew_loses_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let filled = Memory::new();
+    let expected = runtime.block_on(async {
+        let store = Store::in_memory_on(filled.clone(), settings(), &[NOTES]).expect("opens");
+        assert_eq!(run(&store).await, COMMITS);
+        for n in 0..COMMITS * 2 {
+            let gone = store.commit(vec![], move |batch| {
+                let id: BodyId =
+                    batch
+                        .sql()
+                        .query_row("DELETE FROM note WHERE n = ?1 RETURNING body", [n], |r| r.get(0))?;
+                batch.release(id)
+            });
+            if n % 9 != 0 {
+                let _ = gone.await;
+            }
+        }
+        rows(&store)
+    });
+    let count = |memory: &Memory| {
+        let store = Store::in_memory_on(memory.clone(), settings(), &[NOTES]).expect("opens");
+        let before = memory.operations();
+        let done = store.tidy().expect("tidies");
+        (memory.operations() - before, done)
+    };
+    let (operations, done) = count(&filled.fork());
+    assert!(done.rewritten > 3 && operations > 20, "{done:?} {operations}");
+    for at in 0..operations {
+        for unsynced in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(Dice::new(at))] {
+            let what = format!("cut before operation {at} of {operations}, {unsynced:?}");
+            let memory = filled.fork();
+            let store = Store::in_memory_on(memory.clone(), settings(), &[NOTES]).expect("opens");
+            memory.cut_after(at);
+            let _ = store.tidy();
+            drop(store);
+            memory.power_cut_with(unsynced);
+            let store = Store::in_memory_on(memory.clone(), settings(), &[NOTES]).expect("opens");
+            assert_eq!(rows(&store), expected, "{what}");
+            runtime.block_on(async {
+                for (n, id, len) in &expected.0 {
+                    let body = store.body(*id).await.expect("is there").all().await.expect("reads");
+                    assert!(body == text(*n, *len), "{what}: body of note {n}");
+                }
+            });
+            assert_eq!(store.troubles(), Vec::<String>::new(), "{what}");
+        }
+    }
+}

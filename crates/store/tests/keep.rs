@@ -59,7 +59,9 @@ async fn remove(store: &Store, key: i64) -> Result<(), StoreError> {
         .await
 }
 
-fn rows(store: &Store) -> (Vec<(i64, BodyId)>, Vec<(String, i64)>) {
+type Rows = (Vec<(i64, BodyId)>, Vec<(String, i64)>);
+
+fn rows(store: &Store) -> Rows {
     store
         .read_now(|c| {
             let mut all = c.prepare("SELECT key, body FROM note ORDER BY key")?;
