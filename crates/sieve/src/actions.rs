@@ -18,8 +18,8 @@ pub struct Facts<'a> {
     pub authenticated: Option<&'a str>,
     /// All addresses of the script's owner.
     pub own: &'a [String],
-    /// What separates user and detail in an address (RFC 5233 §4).
-    pub delimiter: char,
+    /// What separates user and detail in an address (RFC 5233 §4): any of these characters.
+    pub delimiters: &'a str,
     /// The owner's zone, minutes east of UTC, for `currentdate` and `date`.
     pub zone_min: i32,
     /// RFC 5183: `host`, `domain`, `remote-ip` and so on.
@@ -121,6 +121,8 @@ pub struct Outcome {
     pub marks: Vec<Mark>,
     /// Where the script failed; then the one action is to keep the message as it came.
     pub trouble: Option<Fault>,
+    /// What the script's owner should know, though the script went on.
+    pub remarks: Vec<Fault>,
 }
 
 /// The address in a `redirect` or `:from`: bare, or in angle brackets behind a name.
@@ -145,7 +147,14 @@ pub fn redirect_target(text: &str) -> Option<String> {
     let well_quoted =
         quoted && local[1..local.len() - 1].bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"');
     let host = Domain::new(domain).ok().filter(|_| domain.is_ascii())?;
-    (unquoted || well_quoted).then(|| format!("{local}@{host}"))
+    if well_quoted {
+        // Needless quotes go, so that one address is written in one way.
+        let inner = &local[1..local.len() - 1];
+        return words::Address::new(inner, host.clone())
+            .ok()
+            .map(|a| if inner.contains('\\') { format!("{local}@{host}") } else { a.to_string() });
+    }
+    unquoted.then(|| format!("{local}@{host}"))
 }
 
 #[cfg(test)]

@@ -232,17 +232,18 @@ impl<'a> Compiler<'a> {
     fn branch(&mut self, node: &Node) -> Option<(Test, Vec<Command>)> {
         let spec = spec::COMMANDS.iter().find(|s| s.name == node.name)?;
         let fits = self.arguments(node, spec).is_some();
-        let test = if fits && spec.tests == Tests::One {
-            self.test(node.tests.first()?)?
-        } else {
-            Test::Known(true)
+        let test = match node.tests.first() {
+            Some(test) if spec.tests == Tests::One && !node.listed => self.test(test),
+            _ => Some(Test::Known(true)),
         };
+        let broken = test.is_none();
+        let test = test.unwrap_or(Test::Known(true));
         // RFC 5463 §4: what stands behind an ihave that fails need not make sense.
         let body = match (&test, &node.block) {
             (Test::Known(false), _) | (_, None) => Vec::new(),
             (_, Some(block)) => self.block(block, false),
         };
-        fits.then_some((test, body))
+        (fits && !broken).then_some((test, body))
     }
 
     fn find(&self, name: &str, test: bool) -> Option<&'static Spec> {
@@ -274,7 +275,7 @@ impl<'a> Compiler<'a> {
             self.unknown(node, false);
             return None;
         };
-        let call = self.arguments(node, spec)?;
+        let mut call = self.arguments(node, spec)?;
         match spec.name {
             "require" => {
                 self.require(&call);
@@ -292,6 +293,7 @@ impl<'a> Compiler<'a> {
             }
             _ => {
                 self.check_command(&call)?;
+                self.reach_globals(&mut call);
                 Some(Command::Call(Box::new(call)))
             }
         }
@@ -302,7 +304,7 @@ impl<'a> Compiler<'a> {
             let Some(name) = text.constant() else { continue };
             let known = spec::is_known(name);
             #[cfg(test)]
-            let known = known || (name == "vnd.dovecot.testsuite" && !self.guests.is_empty());
+            let known = known || (name.starts_with("vnd.dovecot.") && !self.guests.is_empty());
             if known {
                 self.enable(name);
             } else {
@@ -324,7 +326,7 @@ impl<'a> Compiler<'a> {
             self.unknown(node, true);
             return None;
         };
-        let call = self.arguments(node, spec)?;
+        let mut call = self.arguments(node, spec)?;
         Some(match spec.name {
             "true" => Test::Known(true),
             "false" => Test::Known(false),
@@ -336,6 +338,7 @@ impl<'a> Compiler<'a> {
             "ihave" => self.ihave(&call),
             _ => {
                 self.check_test(&call)?;
+                self.reach_globals(&mut call);
                 Test::Call(Box::new(call))
             }
         })
@@ -365,7 +368,9 @@ impl<'a> Compiler<'a> {
 
     fn ihave(&mut self, call: &Call) -> Test {
         let names: Vec<&str> = call.texts(0).iter().filter_map(Template::constant).collect();
-        let all = names.iter().all(|n| spec::is_known(n));
+        // RFC 5463 §4 leaves these out: they change how the whole script is read.
+        let late = ["variables", "encoded-character"];
+        let all = names.iter().all(|n| spec::is_known(n) && (!late.contains(n) || self.needs(n)));
         if all {
             names.into_iter().for_each(|n| self.enable(n));
         }
@@ -380,8 +385,29 @@ impl<'a> Compiler<'a> {
             let Some(name) = text.constant() else { continue };
             if !crate::template::is_identifier(name) {
                 self.add(call.place, format!("\"{name}\" cannot be a variable's name"));
+            } else if self.declared.contains(&name.to_ascii_lowercase()) {
+                self.add(
+                    call.place,
+                    format!("\"{name}\" was used as a variable of this script alone before"),
+                );
             } else {
                 self.globals.insert(name.to_ascii_lowercase());
+            }
+        }
+    }
+
+    /// Names of variables that were declared global get their namespace.
+    fn reach_globals(&self, call: &mut Call) {
+        if !matches!(call.name, "set" | "setflag" | "addflag" | "removeflag" | "hasflag") {
+            return;
+        }
+        if let Some(Value::Texts(names)) = call.arguments.first_mut() {
+            for name in names {
+                let global =
+                    name.constant().map(str::to_ascii_lowercase).filter(|n| self.globals.contains(n));
+                if let Some(global) = global {
+                    *name = Template::plain(format!("global.{global}"));
+                }
             }
         }
     }
@@ -399,6 +425,11 @@ impl<'a> Compiler<'a> {
         }
         let key = (call.has("global"), name.to_owned());
         let once = call.has("once");
+        if let (true, true, Some((_, program))) =
+            (once, self.open.contains(&key), self.included.iter().find(|(k, _)| *k == key))
+        {
+            return Some(Command::Include { program: *program, once });
+        }
         if self.open.contains(&key) {
             self.add(call.place, format!("the script \"{name}\" would include itself"));
             return None;
@@ -462,9 +493,8 @@ impl<'a> Compiler<'a> {
                         return None;
                     }
                     let value = given.peek().map(|(p, a)| (*p, a));
-                    match self.tag(*place, name, value, (spec, &mut call))? {
-                        true => drop(given.next()),
-                        false => {}
+                    if self.tag(*place, name, value, (spec, &mut call))? {
+                        given.next();
                     }
                 }
                 argument => {
@@ -510,10 +540,13 @@ impl<'a> Compiler<'a> {
             call.tags.push((tag.name, Value::Nothing));
             return Some(false);
         };
-        let fits = |a: &Argument| match (want, a) {
-            (Want::Number, Argument::Number(_)) | (Want::Text | Want::Texts, Argument::Text(_)) => true,
-            (Want::Texts, Argument::List(_)) => true,
-            _ => false,
+        let fits = |a: &Argument| {
+            matches!(
+                (want, a),
+                (Want::Number, Argument::Number(_))
+                    | (Want::Text | Want::Texts, Argument::Text(_))
+                    | (Want::Texts, Argument::List(_))
+            )
         };
         match value {
             Some((at, argument)) if fits(argument) => {
@@ -581,6 +614,11 @@ impl<'a> Compiler<'a> {
                         "{name} takes no test; is a ; missing before \"{}\", or a colon in it?",
                         test.name
                     )
+                }
+                (Tests::None, Some(test))
+                    if spec.tags.iter().copied().flatten().any(|t| t.name == test.name) =>
+                {
+                    format!("{name} takes no test; is a colon missing before \"{}\"?", test.name)
                 }
                 (Tests::None, _) => format!("{name} takes no test"),
                 (Tests::One, None) => format!("{name} wants a test behind it"),

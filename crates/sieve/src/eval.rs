@@ -12,12 +12,15 @@ use crate::actions::{Action, Facts, Mark, Outcome};
 use crate::compile::{Call, Command, Program, Script, Test, Value};
 use crate::fault::{Fault, Place};
 use crate::limits::Limits;
-use crate::matching::{self, Kind};
+use crate::matching::{self, Key, Kind};
 use crate::template::{Piece, Template};
 
 mod commands;
 mod flags;
 mod tests;
+
+/// Remarks of one run.
+const REMARKS_MAX: usize = 100;
 
 /// Runs a script.
 pub fn evaluate(script: &Script, facts: &Facts<'_>, now: Now, limits: &Limits) -> Outcome {
@@ -54,6 +57,7 @@ pub(crate) struct Run<'a> {
     pub(crate) versions: Vec<Vec<u8>>,
     pub(crate) structure: Option<Structure>,
     pub(crate) marks: Vec<Mark>,
+    pub(crate) remarks: Vec<Fault>,
     pub(crate) globals: BTreeMap<String, String>,
     /// Variables of each program that runs, the innermost last.
     pub(crate) scopes: Vec<BTreeMap<String, String>>,
@@ -81,6 +85,7 @@ impl<'a> Run<'a> {
             versions: Vec::new(),
             structure: None,
             marks: Vec::new(),
+            remarks: Vec::new(),
             globals: BTreeMap::new(),
             scopes: Vec::new(),
             matches: Vec::new(),
@@ -99,6 +104,7 @@ impl<'a> Run<'a> {
             return Outcome {
                 actions: vec![Action::Keep { flags: Vec::new(), implicit: true, version: 0 }],
                 trouble: Some(Fault { script, place, says }),
+                remarks: self.remarks,
                 ..Outcome::default()
             };
         }
@@ -106,7 +112,13 @@ impl<'a> Run<'a> {
             let (flags, version) = (self.flags.clone(), self.version());
             self.actions.push(Action::Keep { flags, implicit: true, version });
         }
-        Outcome { actions: self.actions, versions: self.versions, marks: self.marks, trouble: None }
+        Outcome {
+            actions: self.actions,
+            versions: self.versions,
+            marks: self.marks,
+            trouble: None,
+            remarks: self.remarks,
+        }
     }
 
     pub(crate) fn message(&self) -> &[u8] {
@@ -250,38 +262,48 @@ impl<'a> Run<'a> {
     /// Compares values with keys; remembers what wildcards stood for.
     pub(crate) fn matches(&mut self, call: &Call, values: &[String], keys: &[String]) -> Ran<bool> {
         let how = call.matching;
-        if let Kind::Count(_) = how.kind {
-            let count = values.len().to_string();
-            return self.compare(call, &count, keys);
-        }
+        let count;
+        let values = match how.kind {
+            Kind::Count(_) => {
+                count = [values.len().to_string()];
+                &count[..]
+            }
+            _ => values,
+        };
+        let keys = self.keys(call, keys);
         for value in values {
-            if self.compare(call, value, keys)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn compare(&mut self, call: &Call, value: &str, keys: &[String]) -> Ran<bool> {
-        for key in keys {
-            self.work += (value.len() + key.len() + 16) as u64;
-            if self.work > self.limits.work_max {
-                return Err(Trouble(call.place, "the script compares more text than is allowed".into()));
-            }
-            match matching::fits(call.matching, value, key) {
-                Ok(Some(groups)) => {
+            for key in &keys {
+                self.work += (value.len() + key.len() + 16) as u64;
+                if self.work > self.limits.work_max {
+                    let says = "the script compares more text than is allowed";
+                    return Err(Trouble(call.place, says.to_owned()));
+                }
+                if let Some(groups) = matching::fits(how, value, key) {
                     if !groups.is_empty() && self.running().variables {
                         self.matches = groups;
                     }
                     return Ok(true);
                 }
-                Ok(None) => {}
-                Err(why) => {
-                    let says = format!("\"{key}\" is no regular expression: {why}");
-                    return Err(Trouble(call.place, says));
-                }
             }
         }
         Ok(false)
+    }
+
+    /// Keys ready to be compared with; a broken regular expression fits nothing, and its owner
+    /// is told.
+    fn keys<'k>(&mut self, call: &Call, keys: &'k [String]) -> Vec<Key<'k>> {
+        let mut out = Vec::with_capacity(keys.len());
+        for key in keys {
+            match Key::new(call.matching, key) {
+                Ok(key) => out.push(key),
+                Err(why) if self.remarks.len() < REMARKS_MAX => {
+                    let script = self.running().name.clone();
+                    let says = format!("\"{key}\" is no regular expression: {why}");
+                    self.remarks.push(Fault { script, place: call.place, says });
+                }
+                Err(_) => {}
+            }
+        }
+        out
     }
 }

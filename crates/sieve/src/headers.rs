@@ -7,9 +7,9 @@ pub(crate) fn is_field_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| (33..=126).contains(&b) && b != b':')
 }
 
-/// What can be written into a field; line ends in it are folds.
+/// What can be written into a field: no control characters; line ends in it are folds.
 pub(crate) fn is_field_value(value: &str) -> bool {
-    !value.contains('\0')
+    !value.chars().any(|c| c.is_ascii_control() && !matches!(c, '\t' | '\r' | '\n'))
 }
 
 /// A name a folder may have. A replacement character stands for octets that are no UTF-8.

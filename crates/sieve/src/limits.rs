@@ -26,7 +26,8 @@ pub struct Limits {
     pub duplicate_seconds_default: u64,
     /// Header fields that `addheader` and `deleteheader` leave alone, beside those that
     /// RFC 5293 protects anyway.
-    pub protected_fields: Vec<String>,
+    pub fields_not_added: Vec<String>,
+    pub fields_not_deleted: Vec<String>,
     /// Octets of a header field that `addheader` makes.
     pub field_max: usize,
 }
@@ -55,7 +56,8 @@ impl Default for Limits {
             vacation_seconds_default: 7 * 86_400,
             duplicate_seconds_max: 7 * 86_400,
             duplicate_seconds_default: 7 * 86_400,
-            protected_fields: Vec::new(),
+            fields_not_added: Vec::new(),
+            fields_not_deleted: Vec::new(),
             field_max: 2048,
         }
     }

@@ -78,14 +78,13 @@ impl Comparator {
             _ => return None,
         })
     }
-    /// RFC 5228 §2.7.3: these need no require.
+    /// RFC 5228 §2.7.3: these need no require; nor does i;unicode-casemap, as elsewhere.
     pub(crate) fn is_core(self) -> bool {
-        matches!(self, Comparator::Octet | Comparator::AsciiCasemap)
+        self != Comparator::AsciiNumeric
     }
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Comparator::AsciiNumeric => "comparator-i;ascii-numeric",
-            Comparator::UnicodeCasemap => "comparator-i;unicode-casemap",
             _ => "",
         }
     }
@@ -127,23 +126,44 @@ fn numeric(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Whether a value fits a key; for wildcards and groups also what they stand for.
-pub(crate) fn fits(how: Matching, value: &str, key: &str) -> Result<Option<Vec<String>>, String> {
-    let comparator = how.comparator;
-    let plain = |yes: bool| Ok(yes.then(Vec::new));
-    match how.kind {
-        Kind::Is => plain(comparator.order(value, key).is_eq()),
-        Kind::Contains => plain(comparator.fold(value).contains(&comparator.fold(key))),
-        Kind::Matches => Ok(glob(comparator, value, key)),
-        Kind::Value(relation) | Kind::Count(relation) => plain(relation.holds(comparator.order(value, key))),
-        Kind::Regex => {
-            let regex = regular(key, comparator)?;
-            let groups = regex.captures(value).map(|caps| {
-                caps.iter().map(|m| m.map_or_else(String::new, |m| m.as_str().to_owned())).collect()
-            });
-            Ok(groups)
+/// A key, made ready once for many values.
+pub(crate) enum Key<'k> {
+    Text(&'k str),
+    Regular(&'k str, Regex),
+}
+
+impl<'k> Key<'k> {
+    pub(crate) fn new(how: Matching, key: &'k str) -> Result<Key<'k>, String> {
+        match how.kind {
+            Kind::Regex => regular(key, how.comparator).map(|regex| Key::Regular(key, regex)),
+            _ => Ok(Key::Text(key)),
         }
     }
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Key::Text(key) | Key::Regular(key, _) => key.len(),
+        }
+    }
+}
+
+/// What wildcards and groups stand for if a value fits a key.
+pub(crate) fn fits(how: Matching, value: &str, key: &Key<'_>) -> Option<Vec<String>> {
+    let comparator = how.comparator;
+    let key = match key {
+        Key::Text(key) => key,
+        Key::Regular(_, regex) => {
+            let groups = regex.captures(value)?;
+            return Some(groups.iter().map(|m| m.map_or_else(String::new, |m| m.as_str().to_owned())).collect());
+        }
+    };
+    let yes = match how.kind {
+        Kind::Matches => return glob(comparator, value, key),
+        Kind::Is => comparator.order(value, key).is_eq(),
+        Kind::Contains => comparator.fold(value).contains(&comparator.fold(key)),
+        Kind::Value(relation) | Kind::Count(relation) => relation.holds(comparator.order(value, key)),
+        Kind::Regex => false,
+    };
+    yes.then(Vec::new)
 }
 
 enum Wild {
@@ -285,18 +305,23 @@ fn bracket(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut Strin
 }
 
 /// RFC 5229 §4.1.2: what makes wildcards into plain characters.
-pub(crate) fn quote_wildcard(text: &str) -> String {
-    quote(text, "*?\\")
+pub(crate) fn quote_wildcard(text: &str, octets_max: usize) -> String {
+    quote(text, "*?\\", octets_max)
 }
 
-pub(crate) fn quote_regex(text: &str) -> String {
-    quote(text, "\\*+?^$.[]{}()|")
+pub(crate) fn quote_regex(text: &str, octets_max: usize) -> String {
+    quote(text, "\\*+?^$.[]{}()|", octets_max)
 }
 
-fn quote(text: &str, special: &str) -> String {
+/// What gets too long is cut before a whole character, never behind its backslash.
+fn quote(text: &str, special: &str, octets_max: usize) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if special.contains(c) {
+        let quoted = special.contains(c);
+        if out.len() + c.len_utf8() + usize::from(quoted) > octets_max {
+            break;
+        }
+        if quoted {
             out.push('\\');
         }
         out.push(c);

@@ -102,6 +102,8 @@ pub(crate) fn variable(name: &str) -> Result<Piece, String> {
         Some((space, name)) if space.eq_ignore_ascii_case("global") && is_identifier(name) => {
             Ok(Piece::Global(name.to_ascii_lowercase()))
         }
+        #[cfg(test)]
+        Some(("tst", name)) => Ok(Piece::Global(format!("tst.{name}"))),
         Some((space, _)) => Err(format!("there is no variable namespace \"{space}\"")),
     }
 }
@@ -111,7 +113,7 @@ fn decode(text: &str) -> Result<String, String> {
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         rest = &rest[at..];
         let coded =
             rest.find('}').and_then(|end| coded(&rest[2..end], &mut out).map(|r| r.map(|()| end + 1)));

@@ -27,6 +27,7 @@ const N: Want = Want::Number;
 
 pub(crate) const GUESTS: &[(Spec, bool)] = &[
     (Spec { block: true, tests: Tests::None, ..spec("test", "", &[S], &[]) }, false),
+    (spec("debug_log", "", &[S], &[]), false),
     (spec("test_fail", "", &[S], &[]), false),
     (spec("test_set", "", &[S, S], &[]), false),
     (spec("test_config_set", "", &[S, S], &[]), false),
@@ -118,7 +119,7 @@ impl Bench {
             recipient: leak(state.to.clone()),
             authenticated: state.auth.clone().map(|a| leak(a).as_str()),
             own: leak(own),
-            delimiter: config("recipient_delimiter").and_then(|d| d.chars().next()).unwrap_or('+'),
+            delimiters: leak(config("recipient_delimiter").unwrap_or("+".into())),
             zone_min: 0,
             environment: leak(BTreeMap::from([
                 ("host".to_owned(), "mx.example.org".to_owned()),
@@ -148,18 +149,27 @@ impl Bench {
         set(&mut limits.variables_max, "sieve_variables_max_scope_count");
         set(&mut limits.value_max, "sieve_variables_max_variable_size");
         set(&mut limits.value_max, "sieve_variables_max_value_size");
-        if let Some(v) = state
-            .config
-            .get("sieve_variables_max_variable_size")
-            .or(state.config.get("sieve_variables_max_value_size"))
-        {
-            if let Some(k) = v.strip_suffix('k').and_then(|k| k.parse::<usize>().ok()) {
-                limits.value_max = k * 1024;
+        let sized = ["sieve_variables_max_variable_size", "sieve_variables_max_value_size"];
+        let kib = sized.iter().find_map(|n| state.config.get(*n)?.strip_suffix('k')?.parse::<usize>().ok());
+        limits.value_max = kib.map_or(limits.value_max, |k| k * 1024);
+        let set = |slot: &mut usize, name: &str| {
+            if let Some(n) = number(name) {
+                *slot = n as usize;
             }
-        }
+        };
         set(&mut limits.field_max, "sieve_editheader_max_header_size");
-        if let Some(list) = state.config.get("sieve_editheader_protected") {
-            limits.protected_fields = list.split_whitespace().map(str::to_owned).collect();
+        let listed = state.config.get("sieve_editheader_header").cloned().unwrap_or_default();
+        for (name, _) in state.config.range("sieve_editheader_header/".to_owned()..) {
+            let field = name.split('/').nth(1).unwrap_or("");
+            if !listed.split(' ').any(|l| l == field) {
+                continue;
+            }
+            if name.ends_with("/forbid_add") {
+                limits.fields_not_added.push(field.to_owned());
+            }
+            if name.ends_with("/forbid_delete") {
+                limits.fields_not_deleted.push(field.to_owned());
+            }
         }
         leak(limits)
     }
@@ -167,14 +177,21 @@ impl Bench {
     fn compile(&self, name: &str) -> Result<&'static Script, Vec<String>> {
         let text = read(&self.folder.join(name)).ok_or_else(|| vec![format!("no file {name}")])?;
         let library = Files(self.folder.clone());
-        match crate::compile(&text, &library, self.limits()) {
-            Ok(script) => Ok(leak(script)),
-            Err(faults) => {
-                let mut errors: Vec<String> = faults.iter().map(|f| f.says.clone()).collect();
-                errors.push("the script has faults".into());
-                Err(errors)
-            }
+        let mut compiler = Compiler::new(&library, self.limits());
+        compiler.guests = GUESTS;
+        compiler.programs.push(Program::default());
+        if let Some(program) = compiler.program(&text, "") {
+            compiler.programs[0] = program;
         }
+        if compiler.faults.list.is_empty() {
+            return Ok(leak(Script { programs: compiler.programs }));
+        }
+        if std::env::var_os("SVFAULTS").is_some() {
+            compiler.faults.list.iter().for_each(|f| println!("    {name}: {f}"));
+        }
+        let mut errors: Vec<String> = compiler.faults.list.iter().map(|f| f.says.clone()).collect();
+        errors.push("the script has faults".into());
+        Err(errors)
     }
 
     /// Stores and sends what a result wants; false if something could not be done.
@@ -225,9 +242,7 @@ impl Bench {
                     state.sent.push(Post { message, from: envelope.0.clone(), to, flags: Vec::new() });
                 }
                 Action::Vacation(v) => {
-                    if let Ok(reply) = v.reply
-                        && state.marks.insert(v.mark)
-                    {
+                    if let Ok(reply) = v.reply {
                         state.sent.push(Post {
                             message: reply.message,
                             from: String::new(),
@@ -253,10 +268,55 @@ impl Bench {
                 Action::Discard => {}
             }
         }
+        if !fine {
+            let post = Post {
+                message: texts[0].clone(),
+                from: String::new(),
+                to: String::new(),
+                flags: Vec::new(),
+            };
+            state.store.entry("INBOX".into()).or_default().push(post);
+        }
         state.marks.extend(run.marks.iter().map(|m| m.name.clone()));
-        run.actions.clear();
         run.keeps = false;
         fine
+    }
+}
+
+/// The address in a path as SMTP writes it; nothing if it is broken.
+fn path(text: &str) -> Option<String> {
+    let inner = match (text.strip_prefix('<'), text.ends_with('>')) {
+        (Some(rest), true) => &rest[..rest.len() - 1],
+        (None, false) => text,
+        _ => return None,
+    };
+    let domain_ok = |d: &str| {
+        !d.is_empty()
+            && d.split('.')
+                .all(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
+    };
+    let inner = match inner.split_once(':') {
+        Some((route, rest)) => {
+            let well = route.split(',').all(|hop| hop.strip_prefix('@').is_some_and(domain_ok));
+            if !well {
+                return None;
+            }
+            rest
+        }
+        None => inner,
+    };
+    if inner.is_empty() {
+        return Some(String::new());
+    }
+    let atom = |l: &str| {
+        !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b))
+    };
+    let quoted = |l: &str| l.len() > 1 && l.starts_with('"') && l.ends_with('"');
+    match inner.rsplit_once('@') {
+        Some((local, domain)) => {
+            ((atom(local) || quoted(local)) && domain_ok(domain)).then(|| inner.to_owned())
+        }
+        None => atom(inner).then(|| inner.to_owned()),
     }
 }
 
@@ -284,6 +344,7 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
             bench.state.borrow_mut().errors.clear();
             run.actions.clear();
             run.keeps = true;
+            bench.state.borrow_mut().sent.clear();
             let depth = (run.stack.len(), run.scopes.len());
             let end = run.commands(body);
             let mut state = bench.state.borrow_mut();
@@ -309,10 +370,21 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
             let (name, value) = (run.text(call, 0), run.text(call, 1));
             {
                 let mut state = bench.state.borrow_mut();
-                let address = value.trim_start_matches('<').trim_end_matches('>').to_owned();
                 match name.as_str() {
-                    "envelope.from" => state.from = Some(address),
-                    "envelope.to" | "envelope.orig_to" => state.to = address,
+                    "envelope.from" => state.from = path(&value),
+                    "envelope.to" => state.to = path(&value).unwrap_or_default(),
+                    "message" => {
+                        let head = message::Head::parse(value.as_bytes());
+                        let first = |names: &[&str]| {
+                            names.iter().find_map(|n| head.get(n)).and_then(|f| {
+                                message::addresses::mailboxes(f.raw()).into_iter().next().map(|m| m.address)
+                            })
+                        };
+                        state.from = first(&["Return-Path", "Sender", "From"]).or(state.from.take());
+                        if let Some(to) = first(&["Envelope-To", "To"]) {
+                            state.to = to;
+                        }
+                    }
                     "envelope.auth" => state.auth = Some(value.clone()),
                     _ => {}
                 }
@@ -334,11 +406,10 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
             run.actions.clear();
             run.keeps = true;
             run.marks.clear();
+            bench.state.borrow_mut().sent.clear();
         }
         "test_message" => {
-            if !message(run, call) {
-                return Err(Trouble(call.place, "no such message".into()));
-            }
+            message(run, call);
         }
         "test_mailbox_create" => {
             bench.state.borrow_mut().store.entry(run.text(call, 0)).or_default();
@@ -462,9 +533,12 @@ fn run_script(run: &mut Run<'_>, script: &'static Script, append: bool) -> bool 
     let facts = bench.facts(run.message().to_vec());
     let limits = bench.limits();
     let mut inner = Run::new(script, facts, run.now, limits);
+    inner.guest = Some(bench);
     if append {
         inner.actions = run.actions.clone();
         inner.versions = run.versions.clone();
+        inner.flags = run.flags.clone();
+        inner.keeps = run.keeps;
     }
     let end = inner.program(0);
     if let Err(Trouble(_, says)) = end {
@@ -473,6 +547,8 @@ fn run_script(run: &mut Run<'_>, script: &'static Script, append: bool) -> bool 
         run.keeps = true;
         return false;
     }
+    bench.state.borrow_mut().errors.extend(inner.remarks.iter().map(|f| f.says.clone()));
+    run.globals.extend(inner.globals);
     run.actions = inner.actions;
     run.keeps = inner.keeps;
     run.versions = inner.versions;

@@ -6,6 +6,9 @@ use stdx::Now;
 
 use crate::actions::{Facts, Reply, Vacation, redirect_target};
 
+/// Characters of a subject that repeats theirs.
+const SUBJECT_MAX: usize = 256;
+
 /// The arguments, filled in.
 pub(crate) struct Wish {
     pub(crate) reason: String,
@@ -85,14 +88,14 @@ fn is_machine(sender: &str) -> bool {
 fn write(wish: &Wish, facts: &Facts<'_>, head: &Head<'_>, (from, to): (&str, &str), now: Now) -> Vec<u8> {
     let subject = match (&wish.subject, head.text("Subject")) {
         (Some(subject), _) => subject.clone(),
-        (None, Some(theirs)) if !theirs.trim().is_empty() => format!("Auto: {}", theirs.trim()),
+        (None, Some(theirs)) if !theirs.trim().is_empty() => shortened(&format!("Auto: {}", theirs.trim())),
         (None, _) => "Automated reply".to_owned(),
     };
     let host = from.rsplit_once('@').map_or("localhost", |(_, h)| h.trim_end_matches('>'));
     let mut out = String::new();
     let mut field = |name: &str, value: &str| out.push_str(&edit::fold(name, value));
     field("From", &author(from));
-    field("To", &format!("<{to}>"));
+    field("To", &named(head, to));
     field("Subject", &if subject.is_ascii() { subject } else { words2047::encode(&subject) });
     field("Date", &now.rfc5322());
     field("Message-ID", &format!("<{}@{host}>", facts.reply_id));
@@ -128,6 +131,25 @@ fn write(wish: &Wish, facts: &Facts<'_>, head: &Head<'_>, (from, to): (&str, &st
         out.push_str("\r\n");
     }
     out.into_bytes()
+}
+
+/// The sender with the name the message gives him.
+fn named(head: &Head<'_>, to: &str) -> String {
+    let fields = ["Sender", "Resent-From", "From", "Reply-To"];
+    let boxes = fields.iter().flat_map(|name| head.all(name)).flat_map(|f| addresses::mailboxes(f.raw()));
+    let name = boxes.into_iter().find(|m| m.address.eq_ignore_ascii_case(to)).and_then(|m| m.name);
+    match name {
+        Some(name) => edit::mailbox(Some(&name), to),
+        None => format!("<{to}>"),
+    }
+}
+
+/// A subject of bearable length.
+fn shortened(subject: &str) -> String {
+    match subject.char_indices().nth(SUBJECT_MAX) {
+        Some(_) => subject.chars().take(SUBJECT_MAX - 1).chain(['…']).collect(),
+        None => subject.to_owned(),
+    }
 }
 
 /// A From value: an address, or a name with one.

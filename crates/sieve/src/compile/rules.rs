@@ -36,7 +36,7 @@ const ADDRESS_FIELDS: &[&str] = &[
 ];
 
 impl Compiler<'_> {
-    fn constants<'c>(call: &'c Call, at: usize) -> impl Iterator<Item = &'c str> {
+    fn constants(call: &Call, at: usize) -> impl Iterator<Item = &str> {
         call.texts(at).iter().filter_map(Template::constant)
     }
 
@@ -53,7 +53,10 @@ impl Compiler<'_> {
                 Some(format!("\"{}\" cannot be a header field's name", name.escape_default()))
             }
             ("addheader", _) if Self::constants(call, 1).any(|v| !headers::is_field_value(v)) => {
-                Some("a header field's value cannot hold a NUL character".to_owned())
+                Some("a header field's value cannot hold control characters".to_owned())
+            }
+            ("addheader", _) if Self::constants(call, 1).any(|v| v.len() > self.limits.field_max) => {
+                Some(format!("a header field's value has at most {} octets", self.limits.field_max))
             }
             ("set", Some(name)) => self.assignable(name).err(),
             ("set", None) => Some("the name that set gives a value to cannot hold variables".to_owned()),

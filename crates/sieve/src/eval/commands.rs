@@ -16,7 +16,9 @@ impl<'a> Run<'a> {
             "keep" => {
                 let (flags, version) = (self.flags_of(call), self.version());
                 self.keeps = false;
-                self.act(call, Action::Keep { flags, implicit: false, version })?;
+                if !self.stands("INBOX", version, &flags) {
+                    self.act(call, Action::Keep { flags, implicit: false, version })?;
+                }
             }
             "discard" => {
                 self.keeps = false;
@@ -66,6 +68,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// RFC 5228 §2.10.3: the same folder twice is once. The flags given last count.
+    fn stands(&mut self, folder: &str, version: usize, wanted: &[String]) -> bool {
+        let inbox = folder.eq_ignore_ascii_case("INBOX");
+        let same = self.actions.iter_mut().find_map(|a| match a {
+            Action::FileInto { folder: f, flags, version: v, .. } => {
+                let fits = *f == folder || inbox && f.eq_ignore_ascii_case("INBOX");
+                (fits && *v == version).then_some(flags)
+            }
+            Action::Keep { flags, version: v, .. } => (inbox && *v == version).then_some(flags),
+            _ => None,
+        });
+        match same {
+            Some(flags) => {
+                *flags = wanted.to_vec();
+                true
+            }
+            None => false,
+        }
+    }
+
     fn fileinto(&mut self, call: &'a Call) -> Ran<()> {
         let folder = self.text(call, 0);
         if !headers::is_folder_name(&folder) {
@@ -76,15 +98,7 @@ impl<'a> Run<'a> {
         if !call.has("copy") {
             self.keeps = false;
         }
-        // RFC 5228 §2.10.3: the same folder twice is once.
-        let same = self.actions.iter_mut().find_map(|a| match a {
-            Action::FileInto { folder: f, flags, version: v, .. } if *f == folder && *v == version => {
-                Some(flags)
-            }
-            _ => None,
-        });
-        if let Some(standing) = same {
-            *standing = wanted;
+        if self.stands(&folder, version, &wanted) {
             return Ok(());
         }
         self.act(call, Action::FileInto { folder, flags: wanted, create, special_use, version })
@@ -161,9 +175,9 @@ impl<'a> Run<'a> {
             value.replace_range(..1, c.encode_utf8(&mut [0; 4]));
         }
         if call.has("quotewildcard") {
-            value = quote_wildcard(&value);
+            value = quote_wildcard(&value, self.limits.value_max);
         } else if call.has("quoteregex") {
-            value = quote_regex(&value);
+            value = quote_regex(&value, self.limits.value_max);
         }
         if call.has("length") {
             value = value.chars().count().to_string();
@@ -227,7 +241,7 @@ impl<'a> Run<'a> {
         let (name, value) = (self.text(call, 0), self.text(call, 1));
         self.field_name(call, &name)?;
         if !headers::is_field_value(&value) {
-            return Err(Trouble(call.place, "a header field's value cannot hold a NUL character".into()));
+            return Err(Trouble(call.place, "a header field's value cannot hold control characters".into()));
         }
         if value.len() > self.limits.field_max {
             let says = format!("a header field of {} octets is longer than is allowed", value.len());
@@ -251,9 +265,16 @@ impl<'a> Run<'a> {
 
     // RFC 5293 §6: traces of the message's way and of automatic replies stay.
     fn is_protected(&self, name: &str, deleting: bool) -> bool {
-        let always: &[&str] = if deleting { &["received", "auto-submitted"] } else { &[] };
-        let listed = self.limits.protected_fields.iter().map(String::as_str);
-        always.iter().copied().chain(listed).any(|f| f.eq_ignore_ascii_case(name))
+        // A subject can always be edited.
+        if name.eq_ignore_ascii_case("subject") {
+            return false;
+        }
+        let limits = self.limits;
+        let (always, listed): (&[&str], _) = match deleting {
+            true => (&["received", "auto-submitted"], &limits.fields_not_deleted),
+            false => (&[], &limits.fields_not_added),
+        };
+        always.iter().copied().chain(listed.iter().map(String::as_str)).any(|f| f.eq_ignore_ascii_case(name))
     }
 
     // RFC 5293 §5.

@@ -1,6 +1,7 @@
 //! What tests find.
 
 use message::mime::Kind as PartKind;
+use message::transfer::Encoding;
 use message::{Head, Structure, addresses, charset, transfer};
 
 use super::{Ran, Run, flags};
@@ -61,8 +62,10 @@ impl<'a> Run<'a> {
                     "version" => Some(env!("CARGO_PKG_VERSION").to_owned()),
                     other => self.facts.environment.get(other).cloned(),
                 };
+                // RFC 5183 §4: an item that is not known fits nothing, not even a count of none.
+                let Some(value) = value else { return Ok(false) };
                 let keys = self.list(call, 1);
-                self.matches(call, value.as_slice(), &keys)
+                self.matches(call, &[value], &keys)
             }
             "mailboxexists" => {
                 let around = self.facts.around;
@@ -121,17 +124,14 @@ impl<'a> Run<'a> {
         if call.has("localpart") {
             return split.map(|_| local);
         }
-        let mark = self.facts.delimiter;
+        let mark = |c: char| self.facts.delimiters.contains(c);
         if call.has("user") {
             return split.map(|_| local.split_once(mark).map_or(local.clone(), |(user, _)| user.to_owned()));
         }
         if call.has("detail") {
             return split.and_then(|_| local.split_once(mark).map(|(_, detail)| detail.to_owned()));
         }
-        match split {
-            Some((_, domain)) if !domain.is_empty() => Some(format!("{local}@{domain}")),
-            _ => Some(address.to_owned()),
-        }
+        Some(address.to_owned())
     }
 
     // RFC 5228 §5.4: a bounce has the empty address as its sender.
@@ -202,7 +202,12 @@ impl<'a> Run<'a> {
         let keys = self.list(call, 0);
         let values = if call.has("raw") {
             let message = self.message();
-            let start = Head::parse(message).body_start();
+            let head = Head::parse(message);
+            // RFC 5173 §4: without the empty line there is no body, not an empty one.
+            if !head.is_closed() {
+                return Ok(false);
+            }
+            let start = head.body_start();
             let end = message.len().min(start.saturating_add(BODY_MAX));
             vec![String::from_utf8_lossy(&message[start..end]).into_owned()]
         } else {
@@ -228,22 +233,28 @@ impl<'a> Run<'a> {
         for (i, part) in structure.parts().iter().enumerate() {
             let content = structure.content(message, i);
             let fits = match wanted {
-                None => content.0 == "text",
+                None => {
+                    part.encoding != Encoding::Unknown && (content.0 == "text" || content.1 == "xhtml+xml")
+                }
                 Some(list) => list.iter().any(|w| is_type(w, &content)),
             };
             if !fits {
                 continue;
             }
             let end = part.body.end.min(part.body.start.saturating_add(BODY_MAX));
-            out.push(match part.kind {
+            let text = match part.kind {
                 PartKind::Leaf => {
                     let decoded = transfer::decode(part.encoding, &message[part.body.start..end]);
-                    let text = if content.0 == "text" {
+                    let text = if content.0 == "text" || content.1 == "xhtml+xml" {
                         charset::decode(&content.2, &decoded)
                     } else {
                         String::from_utf8_lossy(&decoded).into_owned()
                     };
-                    if wanted.is_none() && content.1 == "html" { message::html::to_text(&text) } else { text }
+                    if wanted.is_none() && matches!(content.1.as_str(), "html" | "xhtml+xml") {
+                        message::html::to_text(&text)
+                    } else {
+                        text
+                    }
                 }
                 // RFC 5173 §5.2: of a message its header, of a multipart what stands around its
                 // parts.
@@ -256,11 +267,14 @@ impl<'a> Run<'a> {
                         structure.children(i as u32).filter_map(|c| structure.part(c)).collect();
                     let first = children.first().map_or(end, |c| c.head.start);
                     let last = children.last().map_or(end, |c| c.body.end);
-                    let around =
-                        [&message[part.body.start..first.max(part.body.start)], &message[last.min(end)..end]];
-                    String::from_utf8_lossy(&around.concat()).into_owned()
+                    let before =
+                        String::from_utf8_lossy(&message[part.body.start..first.max(part.body.start)]);
+                    let after = String::from_utf8_lossy(&message[last.min(end)..end]);
+                    out.push(prologue(&before).to_owned());
+                    epilogue(&after).to_owned()
                 }
-            });
+            };
+            out.push(text);
         }
         self.structure = Some(structure);
         out
@@ -290,6 +304,22 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What stands before the first boundary line.
+fn prologue(text: &str) -> &str {
+    let text = text.trim_end_matches(['\r', '\n']);
+    text.rfind("\n--").map_or(if text.starts_with("--") { "" } else { text }, |at| &text[..=at])
+}
+
+/// What stands behind the last one.
+fn epilogue(text: &str) -> &str {
+    let text = text.trim_start_matches(['\r', '\n']);
+    match (text.starts_with("--"), text.find('\n')) {
+        (true, Some(at)) => &text[at + 1..],
+        (true, None) => "",
+        (false, _) => text,
+    }
+}
+
 /// RFC 5173 §5.2: `text`, `text/plain`, or empty for all.
 fn is_type(wanted: &str, (kind, subtype, _): &(String, String, Vec<u8>)) -> bool {
     match wanted.to_ascii_lowercase().split_once('/') {
@@ -308,7 +338,12 @@ impl Typed for Structure {
         match self.part(part as u32) {
             Some(part) => {
                 let content = part.content(message);
-                let (kind, subtype) = content.media();
+                let said = Head::within(message, part.head.clone()).has("Content-Type");
+                // A broken Content-Type says nothing, so it does not say text either.
+                let (kind, subtype) = match &content.ctype {
+                    None if said => Default::default(),
+                    _ => content.media(),
+                };
                 (kind, subtype, content.charset())
             }
             None => Default::default(),
