@@ -12,11 +12,11 @@ use ledger::Fact;
 use mailbox::{New, Pen};
 use message::Head;
 use message::edit::Changes;
-use store::{Sealed, StoreError};
+use stdx::Now;
+use store::{Batch, Sealed, StoreError};
 use words::{AccountId, Address, Envelope, MessageId, Recipient};
 
 use crate::Site;
-use crate::onward;
 use crate::receipts::{self, Key};
 use crate::reception::{Draft, Way};
 
@@ -96,7 +96,7 @@ struct Outgoing {
     body: usize,
     size: u64,
     envelope: Envelope,
-    origin: onward::Origin,
+    origin: spool::Origin,
 }
 
 /// Keeps the message: one commit, and it is durable when this returns.
@@ -112,7 +112,7 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
         bodies.push(sealed);
     }
     let outgoing = outgoing(site, &draft, &routes, (&trace, &giver), &mut bodies).await?;
-    let (id, now, hub) = (draft.id, site.now(), site.hub().clone());
+    let (id, now, hub, feed) = (draft.id, site.now(), site.hub().clone(), site.feed().clone());
     let offer = local.as_ref().and_then(|(_, _, bytes)| bytes.clone());
     let placed = local.map(|(body, size, _)| (body, size));
     let confirmed = site.receipts().take();
@@ -134,16 +134,18 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
             let new = New::arriving(batch.body(body), size, now);
             body_id = Some(new.body);
             for account in &accounts {
-                mailbox::deliver(batch, &pen, *account, junk.then_some(JUNK), &new)?;
+                let into = if junk { junk_folder(batch, *account, now)? } else { None };
+                mailbox::deliver(batch, &pen, *account, into.as_deref(), &new)?;
             }
         }
         for out in outgoing {
             let Outgoing { body, size, envelope, origin } = out;
             let body = batch.body(body);
             let header = header.clone();
-            onward::add(
+            spool::add(
                 batch,
-                &onward::New { message: id, session, body, size, header, envelope, origin, at: now },
+                &feed,
+                &spool::New { message: id, session, body, size, header, envelope, origin, at: now },
             )?;
         }
         ledger::note(batch, &fact.message(id))?;
@@ -164,8 +166,16 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
     }
 }
 
-/// The folder that takes what is likely unwanted.
-const JUNK: &str = "Junk";
+/// The folder that takes what is likely unwanted, whatever its owner calls it.
+fn junk_folder(batch: &mut Batch<'_>, account: AccountId, now: Now) -> Result<Option<String>, StoreError> {
+    const JUNK: &str = "\\Junk";
+    if let Some(folder) = mailbox::folder::special(batch.sql(), account, JUNK)? {
+        return Ok(Some(folder.name));
+    }
+    // A new account's first folders are made by its first message.
+    mailbox::folder::ensure(batch, account, now)?;
+    Ok(mailbox::folder::special(batch.sql(), account, JUNK)?.map(|folder| folder.name))
+}
 
 // RFC 5321 §4.4: Return-Path at final delivery. RFC 9228: Delivered-To, only where it can betray no
 // other recipient.
@@ -187,18 +197,18 @@ async fn outgoing(
     bodies: &mut Vec<Sealed>,
 ) -> Result<Vec<Outgoing>, StoreError> {
     let mut out = Vec::new();
-    let mut entries: Vec<(String, Vec<Recipient>, onward::Origin)> = Vec::new();
+    let mut entries: Vec<(String, Vec<Recipient>, spool::Origin)> = Vec::new();
     if !routes.outside.is_empty() {
         let origin = match giver {
-            Giver::Account(id) => onward::Origin::Submitted(*id),
-            Giver::Peer | Giver::Trusted => onward::Origin::Relayed,
+            Giver::Account(id) => spool::Origin::Submitted(*id),
+            Giver::Peer | Giver::Trusted => spool::Origin::Relayed,
         };
         entries.push((trace.to_owned(), routes.outside.clone(), origin));
     }
     for (of, recipients) in &routes.forwards {
         // RFC 9228: the mark by which a forward that leads back here is known.
         let top = message::edit::fold("Delivered-To", &of.to_string()) + trace;
-        entries.push((top, recipients.clone(), onward::Origin::Forwarded { of: of.clone() }));
+        entries.push((top, recipients.clone(), spool::Origin::Forwarded { of: of.clone() }));
     }
     for (top, recipients, origin) in entries {
         let (sealed, _) = seal(site, &top, &draft.text).await?;

@@ -8,6 +8,9 @@
 pub mod arrival;
 pub mod gate;
 pub mod http;
+pub mod pop3;
+pub mod listen;
+pub mod imap;
 pub mod login;
 pub mod deliver;
 pub mod housekeeping;
@@ -17,16 +20,16 @@ pub mod reception;
 pub mod signing;
 pub mod smtp_in;
 pub mod submission;
-pub mod onward;
+pub mod send;
 pub mod settings;
 pub mod site;
 pub mod why;
 
 pub use arrival::{Arrival, Front};
-pub use settings::{Egress, Relay, RelayTls, Settings, Tolerance};
+pub use settings::{Egress, EgressRules, Relay, RelayTls, Settings, Tolerance};
 pub use site::Site;
 
 /// The tables of every room that this host keeps, in the order they are made.
 pub fn schemas() -> Vec<store::Schema> {
-    vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, receipts::SCHEMA]
+    vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, spool::SCHEMA, receipts::SCHEMA]
 }

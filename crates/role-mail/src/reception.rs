@@ -125,7 +125,7 @@ impl Reception {
     /// Looks a recipient up and judges it.
     pub fn recipient(&mut self, recipient: Recipient, may_relay: bool) -> Answer {
         let found =
-            self.site.store().read_now(|conn| look_up(conn, &recipient.address, &self.settings.host_name));
+            self.site.store().glance(|conn| look_up(conn, &recipient.address, &self.settings.host_name));
         let (way, facts) = match found {
             Ok(found) => found,
             Err(error) => return out_of_order(&error),

@@ -1,9 +1,11 @@
 //! What an operator sets for the mail host, with the defaults. Everything here can change while
 //! the host runs; sessions take the settings that stand when they begin.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use stdx::{Bytes, Secret, Span};
+use stdx::{Bytes, Now, Secret, Span};
+use words::Domain;
 
 #[derive(Clone)]
 pub struct Settings {
@@ -21,6 +23,10 @@ pub struct Settings {
     pub hops_max: usize,
     /// Ways out, the preferred first. Never empty.
     pub egresses: Vec<Egress>,
+    /// What more is known of ways out, by their names.
+    pub egress_rules: BTreeMap<String, EgressRules>,
+    /// Zones of the block lists that are watched; a reply that names one is known to cite it.
+    pub list_zones: Vec<String>,
     /// Connections at the same time to one destination.
     pub sessions_per_destination_max: usize,
     /// Port of remote mail hosts: 25, unless the world outside is another one.
@@ -52,6 +58,21 @@ pub struct Egress {
     pub helo: String,
     /// `None` goes straight to the MX; otherwise through this relay.
     pub relay: Option<Relay>,
+}
+
+/// What an egress may carry, and what the world sees of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressRules {
+    /// Whether forwarded mail may leave here; without a word, addresses of ours do and relays do not.
+    pub forwards: Option<bool>,
+    /// Only these sender domains are verified at the relay.
+    pub verified: Option<Vec<Domain>>,
+    /// The address is new since then: it earns its reputation slowly.
+    pub warm_up_since: Option<Now>,
+    /// Addresses the world sees, where they are not the source (relays, NAT).
+    pub addresses: Vec<IpAddr>,
+    /// Data centre or network, to see which ways fall together.
+    pub network: Option<String>,
 }
 
 #[derive(Clone)]
@@ -99,6 +120,8 @@ impl Settings {
                 helo: host_name.to_owned(),
                 relay: None,
             }],
+            egress_rules: BTreeMap::new(),
+            list_zones: Vec::new(),
             sessions_per_destination_max: 20,
             remote_port: 25,
             give_up_after: Span::days(5),

@@ -13,8 +13,11 @@ use world::World;
 use crate::Settings;
 use crate::arrival::Front;
 use crate::login::Logins;
+use crate::pop3::Locks;
 use crate::receipts::Receipts;
 use crate::reception::Texts;
+use crate::send::Outbound;
+use crate::signing::Signers;
 
 /// Facts that wait for a commit, at most.
 const ASIDES_MAX: usize = 10_000;
@@ -33,9 +36,13 @@ struct Shared {
     serial: AtomicU64,
     meters: [Arc<Meter>; 5],
     logins: Logins,
+    pop3_locks: Locks,
     hub: mailbox::Hub,
+    feed: spool::Feed,
     receipts: Receipts,
+    signers: Signers,
     texts: Texts,
+    outbound: Outbound,
     asides: Mutex<Ring<Fact>>,
 }
 
@@ -48,6 +55,7 @@ impl Site {
     pub fn with_roots(world: World, store: Store, settings: Settings, roots: Arc<Roots>) -> Site {
         let serial = AtomicU64::new(world.random.next_u64());
         let settings = RwLock::new(Arc::new(settings));
+        let feed = spool::Feed::new(world.random.next_u64());
         let logins = Logins::new(world.random.as_ref());
         Site(Arc::new(Shared {
             world,
@@ -57,9 +65,13 @@ impl Site {
             serial,
             meters: Default::default(),
             logins,
+            pop3_locks: Locks::default(),
             hub: mailbox::Hub::default(),
+            feed,
             receipts: Receipts::default(),
+            signers: Signers::default(),
             texts: Texts::default(),
+            outbound: Outbound::default(),
             asides: Mutex::new(Ring::new(ASIDES_MAX)),
         }))
     }
@@ -80,9 +92,21 @@ impl Site {
     pub fn hub(&self) -> &mailbox::Hub {
         &self.0.hub
     }
+    /// Fresh mail for other hosts, on its way to the sender.
+    pub fn feed(&self) -> &spool::Feed {
+        &self.0.feed
+    }
     /// Confirmations of messages taken, on their way into the store.
     pub fn receipts(&self) -> &Receipts {
         &self.0.receipts
+    }
+    /// DKIM keys that were read.
+    pub fn signers(&self) -> &Signers {
+        &self.0.signers
+    }
+    /// What routes have learned.
+    pub fn outbound(&self) -> &Outbound {
+        &self.0.outbound
     }
     /// Octets of message texts in memory.
     pub fn texts(&self) -> &Texts {
@@ -119,6 +143,10 @@ impl Site {
     fn id(&self) -> u64 {
         let secs = self.now().secs() & 0x7_FFFF_FFFF;
         (secs << 28) | (self.0.serial.fetch_add(1, Ordering::Relaxed) & 0x0FFF_FFFF)
+    }
+    /// Which maildrops are open by POP3.
+    pub fn pop3_locks(&self) -> &Locks {
+        &self.0.pop3_locks
     }
     /// What all log-ins share.
     pub fn logins(&self) -> &Logins {

@@ -133,9 +133,12 @@ impl SmtpIn {
     }
 
     async fn commit(&mut self, mut draft: Box<Draft>) -> Answer {
-        let proof = proof::of(&self.at, &draft).await;
+        let proof = proof::of(&self.at, &draft, self.trusted()).await;
         let head = Head::parse(&draft.text);
         let header = head.text("Message-ID");
+        if let Some(no) = self.unanswerable(&draft, &proof) {
+            return no;
+        }
         let (place, fact) = self.judge(&draft, &head, &proof);
         if let Place::Refuse(reply) = place {
             let fact = header.iter().fold(fact, |fact, h| fact.header(h));
@@ -153,6 +156,26 @@ impl SmtpIn {
         match deliver(&self.at.site, parcel).await {
             Ok(kept) => self.at.saved(kept.id, key),
             Err(error) => out_of_order(&error),
+        }
+    }
+
+    /// The sender once more, with what DNS says of its domain: asked with the rest, so that no MAIL
+    /// waits for it.
+    fn unanswerable(&self, draft: &Draft, proof: &Proof) -> Option<Answer> {
+        let facts = Mail {
+            sender: draft.envelope.sender.as_ref(),
+            room: accept::Room::Free,
+            may_send_as: None,
+            null_mx: proof.null_mx,
+        };
+        let Verdict { decision, reasons } = accept::judge_mail(&facts);
+        match decision {
+            Pass::Yes => None,
+            Pass::No(reply) => {
+                let fact =
+                    draft.envelope.sender.iter().fold(self.at.fact("smtp.sender_refused"), |f, s| f.about(s));
+                Some(self.at.refuse(fact, reply, &reasons))
+            }
         }
     }
 
@@ -191,7 +214,7 @@ impl SmtpIn {
     /// Whether one of our users has written to the sender.
     fn known(&self, draft: &Draft) -> bool {
         let Some(sender) = &draft.envelope.sender else { return false };
-        let facts = self.at.site.store().read_now(|conn| ledger::about(conn, sender, 200));
+        let facts = self.at.site.store().glance(|conn| ledger::about(conn, sender, 200));
         facts.is_ok_and(|facts| facts.iter().any(|f| f.kind == "submission.accepted"))
     }
 }

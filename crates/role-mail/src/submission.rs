@@ -99,7 +99,7 @@ impl Submission {
     }
 
     fn may_send_as(&self, account: AccountId, address: &Address) -> Result<bool, Answer> {
-        let found = self.at.site.store().read_now(|conn| directory::may_send_as(conn, account, address));
+        let found = self.at.site.store().glance(|conn| directory::may_send_as(conn, account, address));
         found.map_err(|error| out_of_order(&error))
     }
 
@@ -150,7 +150,7 @@ impl Submission {
         let key = receipts::key(&who, &draft.envelope, header.as_deref(), &draft.text);
         self.complete(&mut draft);
         let header = Head::parse(&draft.text).text("Message-ID");
-        let signatures = match signing::sign(&self.at.site, &draft.text).await {
+        let signatures = match signing::sign(&self.at.site, &draft.text) {
             Ok(signatures) => signatures,
             Err(error) => return out_of_order(&error),
         };

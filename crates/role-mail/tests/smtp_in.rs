@@ -1,131 +1,8 @@
 //! Mail from other hosts, from the first byte to the mailbox, in virtual time and memory.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+mod house;
 
-use role_mail::{Arrival, Front, Settings, Site};
-use sim::City;
-use store::Store;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use words::{AccountId, Address, Domain};
-use world::Connection;
-
-struct House {
-    site: Site,
-    stop: tokio::sync::watch::Sender<bool>,
-}
-
-fn address(text: &str) -> Address {
-    Address::parse(text).expect("valid")
-}
-
-async fn house() -> House {
-    let city = City::new(1);
-    let own: IpAddr = "192.0.2.25".parse().expect("an address");
-    let schemas = [directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, role_mail::receipts::SCHEMA];
-    let store = Store::in_memory(store::Settings::default(), &schemas).expect("a store");
-    let site = Site::new(city.world(&[own]), store, Settings::new("mx.example"));
-    let now = site.now();
-    let made = site.store().commit(Vec::new(), move |batch| {
-        directory::add_domain(batch, &Domain::new("home.example").expect("valid"), now)?;
-        for name in ["ann@home.example", "bob@home.example"] {
-            let new = directory::NewAccount { address: &address(name), name, quota: None };
-            directory::add_account(batch, &new, now)?;
-        }
-        directory::add_alias(batch, &address("team@home.example"), &address("ann@home.example"))?;
-        directory::add_alias(batch, &address("team@home.example"), &address("bob@home.example"))
-    });
-    made.await.expect("the directory is filled");
-    House { site, stop: tokio::sync::watch::channel(false).0 }
-}
-
-struct Wire {
-    stream: DuplexStream,
-}
-
-impl House {
-    /// Connects from an address and takes the greeting.
-    async fn call(&self, from: &str) -> Wire {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let peer = std::net::SocketAddr::new(from.parse().expect("an address"), 4000);
-        let local = "192.0.2.25:25".parse().expect("an address");
-        let arrival = Arrival {
-            id: self.site.session_id(),
-            front: Front::Smtp,
-            peer,
-            local,
-            implicit_tls: false,
-            tls_offered: false,
-            at: self.site.now(),
-        };
-        let wires = drive::Wires {
-            clock: self.site.world().clock.clone(),
-            tls: drive::Tls::None,
-            stop: self.stop.subscribe(),
-            farewell: b"421 4.3.0 oops\r\n",
-            meter: Arc::default(),
-            limits: drive::Limits::default(),
-        };
-        let connection = Connection { stream: Box::new(theirs), local, peer };
-        tokio::spawn(role_mail::smtp_in::serve(self.site.clone(), arrival, connection, wires));
-        let mut wire = Wire { stream: ours };
-        assert!(wire.reply().await.starts_with("220 mx.example"));
-        wire
-    }
-
-    /// Every message of the account's folder, oldest first.
-    async fn texts(&self, account: i64, folder: &str) -> Vec<String> {
-        let folder = folder.to_owned();
-        let ids = self.site.store().read_now(|conn| {
-            let Some(folder) = mailbox::folder::find(conn, AccountId(account), &folder)? else {
-                return Ok(Vec::new());
-            };
-            let view = mailbox::view::begin(conn, &folder)?;
-            Ok(view.rows().iter().map(|r| r.body).collect::<Vec<_>>())
-        });
-        let mut texts = Vec::new();
-        for id in ids.expect("the store answers") {
-            let body = self.site.store().body(id).await.expect("a body");
-            texts.push(String::from_utf8(body.all().await.expect("bytes").to_vec()).expect("text"));
-        }
-        texts
-    }
-}
-
-impl Wire {
-    async fn reply(&mut self) -> String {
-        let mut text = String::new();
-        loop {
-            let line = self.line().await;
-            text.push_str(&line);
-            if line.len() < 4 || line.as_bytes()[3] != b'-' {
-                return text;
-            }
-        }
-    }
-    async fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\n") {
-            let Ok(b) = self.stream.read_u8().await else { break };
-            line.push(b);
-        }
-        String::from_utf8(line).expect("text")
-    }
-    async fn say(&mut self, text: &str) -> String {
-        self.stream.write_all(text.as_bytes()).await.expect("written");
-        self.reply().await
-    }
-    async fn send(&mut self, from: &str, to: &[&str], text: &str) -> String {
-        self.say("EHLO client.example\r\n").await;
-        assert!(self.say(&format!("MAIL FROM:<{from}>\r\n")).await.starts_with("250"));
-        for to in to {
-            let reply = self.say(&format!("RCPT TO:<{to}>\r\n")).await;
-            assert!(reply.starts_with("250"), "{reply}");
-        }
-        assert!(self.say("DATA\r\n").await.starts_with("354"));
-        self.say(&format!("{text}\r\n.\r\n")).await
-    }
-}
+use house::{address, house};
 
 const TEXT: &str = "From: Eve <eve@out.example>\r\nMessage-ID: <1@out.example>\r\nSubject: hello\r\n\
 Authentication-Results: mx.example; dmarc=pass\r\nReturn-Path: <forged@x.example>\r\n\r\nHi.";
@@ -222,4 +99,72 @@ async fn a_message_that_goes_round_is_refused() {
     let reply = house.call("198.51.100.7").await.send("eve@out.example", &["ann@home.example"], &again).await;
     assert!(reply.starts_with("554 5.4.6"), "{reply}");
     assert!(house.texts(1, "INBOX").await.is_empty());
+}
+
+const PLAIN: &str =
+    "From: Ann <ann@strict.example>\r\nMessage-ID: <7@strict.example>\r\nSubject: x\r\n\r\nHi.";
+
+#[tokio::test(start_paused = true)]
+async fn what_spf_proved_stands_in_the_header() {
+    let house = house().await;
+    house.call("198.51.100.7").await.send("eve@out.example", &["ann@home.example"], TEXT).await;
+    let texts = house.texts(1, "INBOX").await;
+    assert!(texts[0].contains("spf=pass"), "{}", texts[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoof_goes_where_the_domain_wants_it() {
+    let house = house().await;
+    for (policy, want, junk) in [("reject", "550 5.7.1", 0), ("quarantine", "250", 1)] {
+        house.city.zones.remove("_dmarc.strict.example");
+        house.city.zones.txt("_dmarc.strict.example", &format!("v=DMARC1; p={policy}"));
+        let reply =
+            house.call("198.51.100.7").await.send("eve@out.example", &["ann@home.example"], PLAIN).await;
+        assert!(reply.starts_with(want), "{policy}: {reply}");
+        assert_eq!(house.texts(1, "Junk").await.len(), junk, "{policy}");
+    }
+    assert!(house.texts(1, "INBOX").await.is_empty());
+}
+
+// RFC 7505 §4.2.
+#[tokio::test(start_paused = true)]
+async fn a_sender_whose_domain_takes_no_mail_is_refused() {
+    let house = house().await;
+    house.city.zones.mx("out.example", 0, "");
+    let reply = house.call("198.51.100.7").await.send("eve@out.example", &["ann@home.example"], TEXT).await;
+    assert!(reply.starts_with("550 5.7.27"), "{reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nameless_stranger_without_any_proof_is_refused_with_the_ways_out() {
+    let house = house().await;
+    let reply = house.call("192.0.2.99").await.send("x@nowhere.example", &["ann@home.example"], PLAIN).await;
+    assert!(reply.starts_with("550 5.7.25") && reply.contains("PTR"), "{reply}");
+    // A name leads back to the address: welcome.
+    house.city.zones.ptr("192.0.2.99".parse().expect("an address"), "mail.nowhere.example");
+    house.city.zones.ip("mail.nowhere.example", "192.0.2.99".parse().expect("an address"));
+    let reply = house.call("192.0.2.99").await.send("x@nowhere.example", &["ann@home.example"], PLAIN).await;
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forward_leaves_by_the_spool_with_its_mark() {
+    let house = house().await;
+    let made = house.site.store().commit(Vec::new(), |batch| {
+        directory::add_alias(batch, &address("away@home.example"), &address("me@elsewhere.example"))
+    });
+    made.await.expect("an alias");
+    let reply = house.call("198.51.100.7").await.send("eve@out.example", &["away@home.example"], TEXT).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let listed =
+        house.site.store().read_now(|conn| spool::list(conn, spool::SpoolId(0), None, 9)).expect("a list");
+    let [one] = &listed[..] else { panic!("{} entries", listed.len()) };
+    assert_eq!(one.entry.origin, spool::Origin::Forwarded { of: address("away@home.example") });
+    assert_eq!(one.entry.rcpts[0].address, address("me@elsewhere.example"));
+    let body = house.site.store().body(one.entry.body).await.expect("a body").all().await.expect("bytes");
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    assert!(
+        text.starts_with("Delivered-To: away@home.example\r\n") && !text.contains("Return-Path"),
+        "{text}"
+    );
 }
