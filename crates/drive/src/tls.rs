@@ -60,6 +60,10 @@ pub struct Roots {
 }
 
 impl Roots {
+    /// Believes nobody.
+    pub fn none() -> Roots {
+        Roots::new(RootCertStore::empty())
+    }
     pub fn new(store: RootCertStore) -> Roots {
         Roots { provider: Arc::new(provider::default_provider()), store: Arc::new(store) }
     }
