@@ -9,16 +9,19 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use directory::Target;
 use ledger::Fact;
-use mailbox::{New, Pen};
+use mailbox::{Hub, New, Pen};
 use message::Head;
 use message::edit::Changes;
+use spool::Feed;
 use stdx::Now;
-use store::{Batch, Sealed, StoreError};
-use words::{AccountId, Address, Envelope, MessageId, Recipient};
+use store::{Batch, BodyId, Sealed, StoreError};
+use words::{AccountId, Address, Envelope, MessageId, Recipient, SessionId};
 
 use crate::Site;
+use crate::arrived::Arrived;
 use crate::receipts::{self, Key};
 use crate::reception::{Draft, Way};
+use crate::send::notice;
 
 /// Who gave us the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,59 +102,65 @@ struct Outgoing {
     origin: spool::Origin,
 }
 
+/// All that one commit is to hold.
+struct Load {
+    id: MessageId,
+    session: Option<SessionId>,
+    now: Now,
+    key: Key,
+    header: Option<String>,
+    fact: Fact,
+    junk: bool,
+    accounts: Vec<AccountId>,
+    /// The mailboxes' body and its size.
+    placed: Option<(usize, u64)>,
+    outgoing: Vec<Outgoing>,
+    arrived: Option<Arrived>,
+    hub: Hub,
+    feed: Feed,
+    /// What goes along: confirmations of earlier messages, and facts beside them.
+    confirmed: Vec<Key>,
+    asides: Vec<Fact>,
+}
+
 /// Keeps the message: one commit, and it is durable when this returns.
 pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
     let Parcel { draft, trace, giver, junk, key, header, fact } = parcel;
     let routes = Routes::of(&draft);
     let mut bodies = Vec::new();
-    let mut local = None;
+    // The notice comes first: `keep` takes body 0.
+    let arrived = crate::arrived::notice(site, &draft).await?.map(|(sealed, arrived)| {
+        bodies.push(sealed);
+        arrived
+    });
+    let (mut placed, mut offer) = (None, None);
     if !routes.mailboxes.is_empty() {
         let top = mailbox_fields(&draft, &routes) + &trace;
         let (sealed, bytes) = seal(site, &top, &draft.text).await?;
-        local = Some((bodies.len(), sealed.len(), bytes));
+        placed = Some((bodies.len(), sealed.len()));
+        offer = bytes;
         bodies.push(sealed);
     }
     let outgoing = outgoing(site, &draft, &routes, (&trace, &giver), &mut bodies).await?;
-    let (id, now, hub, feed) = (draft.id, site.now(), site.hub().clone(), site.feed().clone());
-    let offer = local.as_ref().and_then(|(_, _, bytes)| bytes.clone());
-    let placed = local.map(|(body, size, _)| (body, size));
-    let confirmed = site.receipts().take();
-    let asides = site.take_asides();
-    let (settled, noted, session) = (confirmed.clone(), asides.clone(), fact.session);
-    let accounts: Vec<AccountId> = routes.mailboxes.keys().copied().collect();
-    let done = site.store().commit(bodies, move |batch| {
-        receipts::settle(batch, &settled)?;
-        for aside in &noted {
-            ledger::note(batch, aside)?;
-        }
-        if let Some(first) = receipts::enter(batch, &key, id, now)? {
-            ledger::note(batch, &fact.message(first).with("repeated", true))?;
-            return Ok((Kept { id: first, repeated: true }, None));
-        }
-        let mut body_id = None;
-        if let Some((body, size)) = placed {
-            let pen = Pen::of_delivery(hub, now);
-            let new = New::arriving(batch.body(body), size, now);
-            body_id = Some(new.body);
-            for account in &accounts {
-                let into = if junk { junk_folder(batch, *account, now)? } else { None };
-                mailbox::deliver(batch, &pen, *account, into.as_deref(), &new)?;
-            }
-        }
-        for out in outgoing {
-            let Outgoing { body, size, envelope, origin } = out;
-            let body = batch.body(body);
-            let header = header.clone();
-            spool::add(
-                batch,
-                &feed,
-                &spool::New { message: id, session, body, size, header, envelope, origin, at: now },
-            )?;
-        }
-        ledger::note(batch, &fact.message(id))?;
-        Ok((Kept { id, repeated: false }, body_id))
-    });
-    match done.await {
+    let (confirmed, asides) = (site.receipts().take(), site.take_asides());
+    let load = Load {
+        id: draft.id,
+        session: fact.session,
+        now: site.now(),
+        key,
+        header,
+        fact,
+        junk,
+        accounts: routes.mailboxes.keys().copied().collect(),
+        placed,
+        outgoing,
+        arrived,
+        hub: site.hub().clone(),
+        feed: site.feed().clone(),
+        confirmed: confirmed.clone(),
+        asides: asides.clone(),
+    };
+    match site.store().commit(bodies, move |batch| load.keep(batch)).await {
         Ok((kept, body)) => {
             if let (Some(body), Some(bytes)) = (body, offer) {
                 site.hub().digests().offer(body, bytes);
@@ -163,6 +172,51 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
             asides.into_iter().for_each(|fact| site.aside(fact));
             Err(error)
         }
+    }
+}
+
+impl Load {
+    fn keep(self, batch: &mut Batch<'_>) -> Result<(Kept, Option<BodyId>), StoreError> {
+        receipts::settle(batch, &self.confirmed)?;
+        for aside in &self.asides {
+            ledger::note(batch, aside)?;
+        }
+        if let Some(first) = receipts::enter(batch, &self.key, self.id, self.now)? {
+            ledger::note(batch, &self.fact.message(first).with("repeated", true))?;
+            return Ok((Kept { id: first, repeated: true }, None));
+        }
+        let body = self.place(batch)?;
+        for out in &self.outgoing {
+            let new = spool::New {
+                message: self.id,
+                session: self.session,
+                body: batch.body(out.body),
+                size: out.size,
+                header: self.header.clone(),
+                envelope: out.envelope.clone(),
+                origin: out.origin.clone(),
+                at: self.now,
+            };
+            spool::add(batch, &self.feed, &new)?;
+        }
+        if let Some(Arrived { id, to, size }) = &self.arrived {
+            let (hub, feed, about, now) = (&self.hub, &self.feed, self.id, self.now);
+            notice::keep(batch, &notice::New { hub, feed, id: *id, about, to, size: *size, now })?;
+        }
+        ledger::note(batch, &self.fact.message(self.id))?;
+        Ok((Kept { id: self.id, repeated: false }, body))
+    }
+
+    /// Into the mailboxes.
+    fn place(&self, batch: &mut Batch<'_>) -> Result<Option<BodyId>, StoreError> {
+        let Some((body, size)) = self.placed else { return Ok(None) };
+        let pen = Pen::of_delivery(self.hub.clone(), self.now);
+        let new = New::arriving(batch.body(body), size, self.now);
+        for account in &self.accounts {
+            let into = if self.junk { junk_folder(batch, *account, self.now)? } else { None };
+            mailbox::deliver(batch, &pen, *account, into.as_deref(), &new)?;
+        }
+        Ok(Some(new.body))
     }
 }
 

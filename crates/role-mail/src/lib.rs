@@ -6,6 +6,7 @@
 //! turns a connection into a session.
 
 pub mod arrival;
+pub mod arrived;
 pub mod gate;
 pub mod http;
 pub mod pop3;

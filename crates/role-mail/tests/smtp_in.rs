@@ -168,3 +168,25 @@ async fn a_forward_leaves_by_the_spool_with_its_mark() {
         "{text}"
     );
 }
+
+// RFC 3461 §5.2.3.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_it_hears_that_the_message_arrived() {
+    let house = house().await;
+    let mut wire = house.call("198.51.100.7").await;
+    wire.say("EHLO client.example\r\n").await;
+    wire.say("MAIL FROM:<eve@out.example> ENVID=me1\r\n").await;
+    wire.say("RCPT TO:<ann@home.example> NOTIFY=SUCCESS ORCPT=rfc822;A@x.example\r\n").await;
+    wire.say("RCPT TO:<bob@home.example>\r\n").await;
+    wire.say("DATA\r\n").await;
+    assert!(wire.say(&format!("{TEXT}\r\n.\r\n")).await.starts_with("250"));
+    let listed =
+        house.site.store().read_now(|conn| spool::list(conn, spool::SpoolId(0), None, 9)).expect("a list");
+    let [one] = &listed[..] else { panic!("{} entries", listed.len()) };
+    assert_eq!((one.entry.sender.clone(), one.entry.origin.clone()), (None, spool::Origin::Notice));
+    let body = house.site.store().body(one.entry.body).await.expect("a body").all().await.expect("bytes");
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    assert!(text.contains("Action: delivered") && text.contains("Original-Envelope-Id: me1"), "{text}");
+    assert!(text.contains("ann@home.example") && !text.contains("bob@home.example"), "{text}");
+    assert_eq!((house.texts(1, "INBOX").await.len(), house.texts(2, "INBOX").await.len()), (1, 1));
+}
