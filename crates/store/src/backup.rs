@@ -282,6 +282,18 @@ pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     Ok(out)
 }
 
+/// Keeps an index under another name.
+pub(crate) fn put_index_aside(index: &Path) -> Result<(), StoreError> {
+    for ending in ["sqlite-wal", "sqlite-shm", "sqlite"] {
+        let path = index.with_extension(ending);
+        if path.exists() {
+            let old = path.with_file_name(format!("index.{ending}.old"));
+            fs::rename(&path, old).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the index of a store that is not in use anew, from its segments alone. The old one is
 /// kept beside it as `index.sqlite.old`.
 pub fn rebuild(
@@ -291,14 +303,7 @@ pub fn rebuild(
 ) -> Result<Rebuilt, StoreError> {
     {
         let _lock = take_lock(dir)?;
-        let index = dir.join(INDEX);
-        for ending in ["sqlite-wal", "sqlite-shm", "sqlite"] {
-            let path = index.with_extension(ending);
-            if path.exists() {
-                let old = path.with_file_name(format!("index.{ending}.old"));
-                fs::rename(&path, old).map_err(failed)?;
-            }
-        }
+        put_index_aside(&dir.join(INDEX))?;
     }
     progress(Progress { doing: "reading the log", done: 0, total: 1 });
     let store = Store::open(dir, Settings::default(), schemas)?;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ const IDLE: Duration = Duration::from_millis(250);
 /// Under load it is brought up to date this often at least.
 const SETTLE_EVERY: Duration = Duration::from_secs(3);
 
-type Settled = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs on the committer's thread once the index file holds all that is durable.
+type Settled = Box<dyn FnOnce(Result<&Engine, StoreError>) + Send>;
 
 /// What waits for the committer.
 #[derive(Default)]
@@ -147,9 +149,25 @@ pub(crate) fn is_here() -> bool {
     HERE.get()
 }
 
-/// The committer thread's whole life.
+/// The committer thread's whole life. Should a fault of our own stop it, whoever waits is told.
 pub(crate) fn run(queue: &Arc<Queue>, engine: &mut Engine) {
     HERE.set(true);
+    let end = catch_unwind(AssertUnwindSafe(|| rounds(queue, engine)));
+    if end.is_err() {
+        engine
+            .shared()
+            .trouble("a fault in our own code stopped the committer; start the server again".into());
+    }
+    let (jobs, settles) = {
+        let mut state = lock(&queue.state);
+        state.closing = true;
+        (std::mem::take(&mut state.jobs), std::mem::take(&mut state.settles))
+    };
+    jobs.into_iter().for_each(|job| job.tell(Err(StoreError::Closed)));
+    settles.into_iter().for_each(|answer| answer(Err(StoreError::Closed)));
+}
+
+fn rounds(queue: &Arc<Queue>, engine: &mut Engine) {
     let mut pace = Pace::default();
     let mut settled = Instant::now();
     loop {
@@ -162,8 +180,9 @@ pub(crate) fn run(queue: &Arc<Queue>, engine: &mut Engine) {
             let result = engine.settle();
             settled = Instant::now();
             for answer in round.settles {
-                answer(result.clone());
+                answer(result.clone().map(|()| &*engine));
             }
+            engine.tidy_index();
             if round.idle && result.is_err() {
                 // The disk is full or broken: do not spin.
                 std::thread::sleep(IDLE);

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, Authorization};
@@ -26,6 +27,11 @@ const LOG_MAX: u64 = 32 << 20;
 
 const MOVED: &str = "UPDATE body SET segment = ?2, start = ?3 WHERE id = ?1";
 
+/// One batch changes at most this much; more has to be cut into several commits.
+const BATCH_MAX: usize = 64 << 20;
+/// After a failure to bring the index up, it is tried again this much later.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// One batch that waits for the committer.
 pub(crate) trait Job: Send {
     fn bodies(&mut self) -> &mut Vec<Sealed>;
@@ -43,6 +49,7 @@ pub(crate) struct Engine {
     position: Position,
     /// The index file lacks acknowledged commits and has to be brought up from the log first.
     behind: bool,
+    retry: Option<Instant>,
     rows_open: u64,
     log_settled: u64,
     payload: Vec<u8>,
@@ -64,7 +71,7 @@ pub(crate) fn tune(conn: &Connection) -> Result<(), StoreError> {
     // The log makes commits durable; NORMAL keeps the index file whole over a power cut.
     conn.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
-         PRAGMA journal_size_limit=67108864; PRAGMA busy_timeout=10000; PRAGMA temp_store=MEMORY;
+         PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=10000; PRAGMA temp_store=MEMORY;
          PRAGMA recursive_triggers=ON;",
     )?;
     Ok(())
@@ -103,6 +110,7 @@ impl Engine {
             inside,
             position: found.end,
             behind: false,
+            retry: None,
             rows_open: 0,
             log_settled: 0,
             payload: Vec::new(),
@@ -176,7 +184,12 @@ impl Engine {
 
     /// Plays what the index file lacks back from the log.
     fn recover(&mut self) -> Result<(), StoreError> {
+        if self.retry.is_some_and(|at| at > Instant::now()) {
+            return Err(StoreError::Full("the index could not be written a moment ago".to_owned()));
+        }
+        self.retry = Some(Instant::now() + RETRY);
         let found = recover::catch_up(&self.conn, &self.shared, self.position.commit)?;
+        self.retry = None;
         if found.end.commit != self.position.commit {
             return Err(StoreError::Broken(format!(
                 "the log ends at commit {} and not at {}; stop the server and run `postroad verify`",
@@ -202,6 +215,9 @@ impl Engine {
             end.unwrap_or_else(|_| {
                 Err(StoreError::Broken("a fault in our own code stopped the commit".into()))
             })?;
+            if lock(&self.rows).mark().0 - mark.0 > BATCH_MAX {
+                return Err(StoreError::rule("one commit changes too much; cut it into several"));
+            }
             self.name(job.bodies(), &batch, staged)?;
             self.exec("RELEASE a_batch")
         });
@@ -262,6 +278,14 @@ impl Engine {
         self.encode(staged);
         let position = match self.log.append(staged, commit, &self.payload) {
             Ok(position) => position,
+            // Deleting and marking go on when new mail cannot: they have room set aside.
+            Err(AppendError::Clean(StoreError::Full(why))) if staged.is_empty() => {
+                if !self.shared.drop_ballast() {
+                    return Err(StoreError::Full(why));
+                }
+                self.log.ready(commit)?;
+                self.log.append(staged, commit, &self.payload).map_err(AppendError::into_error)?
+            }
             Err(AppendError::Clean(e)) => return Err(e),
             Err(AppendError::Doubt(e)) => {
                 self.shared.trouble(format!("{e}; the segment is left behind and a new one begun"));
@@ -292,9 +316,7 @@ impl Engine {
         drop(moved);
         debug_assert_ne!(old, self.log.segment());
         self.encode(staged);
-        self.log.append(staged, commit, &self.payload).map_err(|e| match e {
-            AppendError::Clean(e) | AppendError::Doubt(e) => e,
-        })
+        self.log.append(staged, commit, &self.payload).map_err(AppendError::into_error)
     }
 
     /// The group is durable: show it, and tell.
@@ -338,7 +360,11 @@ impl Engine {
                     body.committed();
                 }
             }
-            r.after.into_iter().for_each(|f| f());
+            for f in r.after {
+                if catch_unwind(AssertUnwindSafe(f)).is_err() {
+                    shared.trouble("a fault in our own code stopped a notice after a commit".to_owned());
+                }
+            }
             r.job.tell(Ok(()));
         }
     }
@@ -354,6 +380,11 @@ impl Engine {
         }
         let next_body = self.shared.next_body.load(Ordering::Relaxed);
         let result = set_state(&self.conn, self.position, next_body).and_then(|()| self.exec("COMMIT"));
+        if matches!(result, Err(StoreError::Full(_))) && self.shared.drop_ballast() {
+            // That was room for exactly this: what is acknowledged goes into the index now.
+            self.give_up_transaction();
+            return self.recover();
+        }
         match result {
             Ok(()) => self.settled(),
             Err(e) => {
@@ -378,16 +409,30 @@ impl Engine {
         self.shared.fresh.write().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Empties the index's write-ahead log between two groups, if readers kept the housekeeper
+    /// from it for long.
+    pub(crate) fn tidy_index(&self) {
+        if self.shared.wal_long.swap(false, Ordering::Relaxed)
+            && let Err(e) = checkpoint(&self.conn)
+        {
+            self.shared.trouble(format!("the index's write-ahead log grows: {e}"));
+        }
+    }
+
     /// Whether anything waits to be settled.
     pub(crate) fn is_open(&self) -> bool {
         !self.conn.is_autocommit() || self.behind
     }
 }
 
-/// Moves what the write-ahead log of the index holds into the index itself.
-pub(crate) fn checkpoint(conn: &Connection) -> Result<(), StoreError> {
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    Ok(())
+/// Moves what the write-ahead log of the index holds into the index itself. False if a reader was in the way.
+pub(crate) fn checkpoint(conn: &Connection) -> Result<bool, StoreError> {
+    let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+    Ok(busy == 0)
 }
 
 /// Cuts the torn tail, so that the next record stands right behind the last whole group.

@@ -59,6 +59,14 @@ pub(crate) enum AppendError {
     Doubt(StoreError),
 }
 
+impl AppendError {
+    pub(crate) fn into_error(self) -> StoreError {
+        match self {
+            AppendError::Clean(e) | AppendError::Doubt(e) => e,
+        }
+    }
+}
+
 impl Staged {
     pub(crate) fn is_empty(&self) -> bool {
         self.named.is_empty()

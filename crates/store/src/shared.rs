@@ -1,6 +1,7 @@
 //! What drafts, readers, the committer and the housekeeper share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use crate::{BodyId, Intake, Settings, StoreError, lock};
 
 /// The disk is asked for its space this often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Room kept for deleting on a full disk.
+const BALLAST: u64 = 16 << 20;
 
 /// Where a body lies: the payload, without its record's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub(crate) struct Shared {
     space: Mutex<Look>,
     /// The disk said it was full; held until a look shows room again.
     pub(crate) was_full: AtomicBool,
+    /// A file that only takes up room, given up so that deleting goes on when the disk is full.
+    pub(crate) ballast: Option<PathBuf>,
+    /// The index's write-ahead log has become long.
+    pub(crate) wal_long: AtomicBool,
     /// What is wrong with the store, told once each; for logs and `doctor`.
     pub(crate) troubles: Mutex<VecDeque<String>>,
     /// Above zero, nothing is reclaimed: a backup copies.
@@ -98,6 +106,8 @@ impl Shared {
                 space: Space { free: stdx::Bytes(0), total: stdx::Bytes(0) },
             }),
             was_full: AtomicBool::new(false),
+            ballast: None,
+            wal_long: AtomicBool::new(false),
             troubles: Mutex::default(),
             copying: AtomicU64::new(0),
             counts: Counts::default(),
@@ -129,6 +139,23 @@ impl Shared {
     pub(crate) fn ran_full(&self) {
         self.was_full.store(true, Ordering::Relaxed);
         lock(&self.space).at = None;
+    }
+
+    /// Gives the ballast up. True if there was some.
+    pub(crate) fn drop_ballast(&self) -> bool {
+        self.ran_full();
+        self.ballast.as_ref().is_some_and(|path| std::fs::remove_file(path).is_ok())
+    }
+    /// Takes ballast on again, if there is plenty of room.
+    pub(crate) fn take_ballast(&self) -> std::io::Result<()> {
+        let Some(path) = self.ballast.as_ref().filter(|p| !p.exists()) else { return Ok(()) };
+        let Space { free, total } = self.disk.space()?;
+        let size = BALLAST.min(total.get() / 20);
+        if self.intake() == Intake::Open && free.get() > size * 4 {
+            let file = std::fs::File::create(path)?;
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn trouble(&self, says: String) {

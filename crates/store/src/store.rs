@@ -23,6 +23,7 @@ pub(crate) const INDEX: &str = "index.sqlite";
 /// The segments' folder in the store's folder.
 pub(crate) const SEGMENTS: &str = "segments";
 const LOCK: &str = "lock";
+const BALLAST: &str = "ballast";
 
 /// Bodies and rows of one host. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
@@ -94,9 +95,12 @@ impl Store {
         schemas: &[Schema],
     ) -> Result<Store, StoreError> {
         let locked = take_lock(dir)?;
-        let shared = Arc::new(Shared::new(disk, settings)?);
+        let mut shared = Shared::new(disk, settings)?;
+        shared.ballast = Some(dir.join(BALLAST));
+        let shared = Arc::new(shared);
         let path = dir.join(INDEX);
-        let mut engine = Engine::open(Some(&path), shared.clone(), schemas)?;
+        let mut engine = open_engine(&path, &shared, schemas)?;
+        let _ = shared.take_ballast();
         let queue = Arc::new(Queue::default());
         let readers = Arc::new(Readers::new(&path));
         let upkeep = Arc::new(Upkeep::default());
@@ -218,11 +222,13 @@ impl Store {
     /// Moves all of the index's write-ahead log into the index file. False if a reader was in
     /// the way.
     pub(crate) fn checkpoint_now(&self) -> Result<bool, StoreError> {
-        let Some(dir) = self.dir() else { return Ok(true) };
-        let conn = Connection::open(dir.join(INDEX))?;
-        crate::engine::tune(&conn)?;
-        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
-        Ok(busy == 0)
+        let Way::Threads { queue, .. } = &self.0.way else { return Ok(true) };
+        let (answer, wait) = std::sync::mpsc::sync_channel(1);
+        queue.settle(Box::new(move |settled| {
+            let done = settled.and_then(|engine| crate::engine::checkpoint(engine.conn()));
+            let _ = answer.send(done);
+        }));
+        wait.recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Whether a reader of the index file would miss something acknowledged.
@@ -250,7 +256,7 @@ impl Store {
             }
             if let Some(queue) = store.unsettled() {
                 let (answer, wait) = oneshot::channel();
-                queue.settle(Box::new(move |result| drop(answer.send(result))));
+                queue.settle(Box::new(move |settled| drop(answer.send(settled.map(|_| ())))));
                 wait.await.unwrap_or(Err(StoreError::Closed))?;
             }
             tokio::task::spawn_blocking(move || store.glance(f)).await.unwrap_or(Err(StoreError::Closed))
@@ -261,7 +267,7 @@ impl Store {
     pub fn read_now<T>(&self, f: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         if let Some(queue) = self.unsettled() {
             let (answer, wait) = std::sync::mpsc::sync_channel(1);
-            queue.settle(Box::new(move |result| drop(answer.send(result))));
+            queue.settle(Box::new(move |settled| drop(answer.send(settled.map(|_| ())))));
             wait.recv().unwrap_or(Err(StoreError::Closed))?;
         }
         self.glance(f)
@@ -393,6 +399,21 @@ fn find(conn: &Connection, open: &[usize], out: &mut [Option<Body>]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Opens the index; one that is no database any more is put aside and made anew from the log.
+fn open_engine(path: &Path, shared: &Arc<Shared>, schemas: &[Schema]) -> Result<Engine, StoreError> {
+    let rotten = match Engine::open(Some(path), shared.clone(), schemas) {
+        Err(StoreError::Broken(why)) if why.contains("malformed") || why.contains("not a database") => why,
+        opened => return opened,
+    };
+    crate::backup::put_index_aside(path)?;
+    shared.trouble(format!(
+        "the index was damaged ({why}) and has been made anew from the log; the old one is kept as \
+         index.sqlite.old; run `postroad verify`",
+        why = rotten
+    ));
+    Engine::open(Some(path), shared.clone(), schemas)
 }
 
 /// Two processes must not write one store.

@@ -16,6 +16,8 @@ use crate::{Store, StoreError, lock, reclaim};
 const ROUND: Duration = Duration::from_secs(1);
 /// The write-ahead log is emptied past this size,
 const WAL_MAX: u64 = 24 << 20;
+/// by the committer itself, between two groups, if it gets this far because readers never pause,
+const WAL_LONG: u64 = 192 << 20;
 /// past this much log since the last time (that much is replayed after a power cut),
 const LOG_MAX: u64 = 96 << 20;
 /// and after this time in any case.
@@ -59,6 +61,8 @@ impl Upkeep {
             {
                 shared.trouble(format!("the index could not be tidied: {e}"));
             }
+            // No room for ballast is no trouble of its own.
+            let _ = shared.take_ballast();
             reclaim::punch(&shared);
             let now = shared.counts.dead.load(Ordering::Relaxed);
             if now - dead > DEAD_STEP || (first && begun.elapsed() > FIRST_TIDY) {
@@ -92,6 +96,9 @@ impl Checkpoints {
         }
         let wal = std::fs::metadata(index.with_extension("sqlite-wal")).map_or(0, |m| m.len());
         let log_bytes = shared.counts.log_bytes.load(Ordering::Relaxed);
+        if wal > WAL_LONG {
+            shared.wal_long.store(true, Ordering::Relaxed);
+        }
         if wal < WAL_MAX && log_bytes - self.log_bytes < LOG_MAX && self.at.elapsed() < EVERY {
             return Ok(());
         }

@@ -51,6 +51,16 @@ async fn put(store: &Store, key: i64) -> Result<BodyId, StoreError> {
         .await
 }
 
+async fn remove(store: &Store, key: i64) -> Result<(), StoreError> {
+    store
+        .commit(vec![], move |batch| {
+            let sql = "DELETE FROM note WHERE key = ?1 RETURNING body";
+            let id: BodyId = batch.sql().query_row(sql, [key], |r| r.get(0))?;
+            batch.release(id)
+        })
+        .await
+}
+
 /// Not a test of its own: what the others start and kill.
 #[test]
 #[ignore = "started by the other tests as a process of its own"]
@@ -267,7 +277,7 @@ fn a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room() {
     let mount = dir.0.join("mount");
     std::fs::create_dir_all(&mount).expect("makes a folder");
     let at = mount.to_str().expect("plain").to_owned();
-    if !is_root() || !ran("mount", &["-t", "tmpfs", "-o", "size=12m", "tmpfs", &at]) {
+    if !is_root() || !ran("mount", &["-t", "tmpfs", "-o", "size=16m", "tmpfs", &at]) {
         println!("LEFT OUT: the full disk needs root, for a small tmpfs");
         return;
     }
@@ -278,9 +288,26 @@ fn a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("ok");
     let mut kept = Vec::new();
     runtime.block_on(async {
+        // The guard closes in time.
+        for key in 1.. {
+            if matches!(store.intake(), Intake::Full { .. }) {
+                break;
+            }
+            kept.push((key, put(&store, key).await.expect("there is room")));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Another's file takes the very last byte; deleting and looking still go on.
+        let _ = std::fs::write(mount.join("other"), vec![0; 16 << 20]);
+        let (gone, _) = kept.remove(3);
+        remove(&store, gone).await.expect("deleting goes on");
+        let count = |c: &store::rusqlite::Connection| {
+            Ok(c.query_row("SELECT count(*) FROM note", [], |r| r.get::<_, i64>(0))?)
+        };
+        assert_eq!(store.read(count).await.expect("reading goes on"), kept.len() as i64);
+        std::fs::remove_file(mount.join("other")).expect("removes");
         // Nobody heeds the guard, until nothing goes any more.
         let mut refused = 0;
-        for key in 1..6000 {
+        for key in 5000..11_000 {
             match put(&store, key).await {
                 Ok(id) => kept.push((key, id)),
                 Err(StoreError::Full(_)) => refused += 1,
@@ -300,7 +327,7 @@ fn a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the guard opens by itself");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        for key in 10_001..10_200 {
+        for key in 20_001..20_200 {
             kept.push((key, put(&store, key).await.expect("there is room")));
         }
         read_all(&store, &kept).await;

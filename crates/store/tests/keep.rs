@@ -174,8 +174,12 @@ async fn an_index_is_rebuilt_from_the_segments_alone() {
     }
     let want = rows(&store);
     drop(store);
-    std::fs::write(live.join("index.sqlite"), b"rubbish").expect("writes");
-    assert!(Store::open(&live, settings(), &[NOTES]).is_err());
+    // A damaged index is made anew at open, and told.
+    std::fs::write(live.join("index.sqlite"), b"rubbish ".repeat(1000)).expect("writes");
+    let store = open(&live);
+    assert_eq!(rows(&store), want);
+    assert!(store.troubles().iter().any(|t| t.contains("made anew")));
+    drop(store);
     let built = store::rebuild(&live, &[NOTES], &mut quiet).expect("rebuilds");
     assert_eq!(built.bodies, 150);
     assert_eq!(sound(&live), 150);
