@@ -1,5 +1,30 @@
 //! The door: command line verbs and wiring, no rules of its own.
+//!
+//! Where to begin: [`cli`] is the command line as a value; [`serve`] and [`up`] start a host
+//! ([`house`] is what they share); every other verb is an [`orders::Order`], carried out by the
+//! running host through its [`control`] socket, or on the data folder if none runs.
 
-fn main() {
-    println!("postroad {}", env!("CARGO_PKG_VERSION"));
+mod cli;
+mod control;
+mod house;
+mod logs;
+mod orders;
+mod place;
+mod serve;
+mod up;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match verbs::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{}", why.trim_end());
+            ExitCode::FAILURE
+        }
+    }
 }

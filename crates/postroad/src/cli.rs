@@ -1,0 +1,242 @@
+//! The command line as a value.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A mail host in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "postroad", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Which host is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// The host's configuration file [default: /etc/postroad/postroad.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The host's data folder, in place of the one the configuration names
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start a whole farm on this machine: no root, no DNS, no configuration
+    Up {
+        /// Ports are this number plus the last digits of the usual ones (2500: smtp 2525, imap 2643)
+        #[arg(long, value_name = "N", default_value_t = 2500)]
+        port_base: u16,
+    },
+    /// Run the host that the configuration describes
+    Serve,
+    /// Check, show or explain the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Domains this host takes mail for
+    #[command(subcommand)]
+    Domain(DomainVerb),
+    /// Accounts: a mailbox, its addresses and passwords
+    #[command(subcommand)]
+    Account(AccountVerb),
+    /// Addresses that are handed on to others
+    #[command(subcommand)]
+    Alias(AliasVerb),
+    /// Explain a message, session, attempt or address
+    Why {
+        /// m=…, s=… or a=… as replies and logs print them, a Message-ID in <>, or an address
+        id: String,
+    },
+    /// Look at the world as mail sees it
+    #[command(subcommand)]
+    Check(CheckVerb),
+    /// Look for what is wrong with this host, and say what to do
+    Doctor,
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Write man pages into a folder
+    Man { to: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Say whether a file is right, and where it is not
+    Check { file: Option<PathBuf> },
+    /// Show what is in force: what differs from the defaults, or all of it
+    Show {
+        #[arg(long)]
+        all: bool,
+    },
+    /// Explain a key (limits.message_size), a section, or list every key
+    Explain {
+        key: Option<String>,
+        /// The whole reference page
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DomainVerb {
+    /// Take mail for a domain
+    Add {
+        domain: String,
+    },
+    /// Take mail for it no longer
+    Remove {
+        domain: String,
+    },
+    List,
+    /// What is known of a domain, and the DNS records it should have
+    Show {
+        domain: String,
+    },
+    /// Let mail for one name be mail for another domain of ours
+    Alias {
+        domain: String,
+        of: String,
+    },
+    /// Where mail for addresses that do not exist goes; without an address, nowhere
+    CatchAll {
+        domain: String,
+        to: Option<String>,
+    },
+    /// Whether anna+news@ is anna@
+    Plus {
+        domain: String,
+        on: Switch,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountVerb {
+    /// Make an account; its password is read from standard input, a file, or made up and shown
+    Add {
+        address: String,
+        /// For people: "Anna Berg"
+        #[arg(long, default_value = "")]
+        name: String,
+        /// The most its mail may take: "5 GiB"
+        #[arg(long, value_parser = size)]
+        quota: Option<stdx::Bytes>,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Forget an account and its mail
+    Remove {
+        address: String,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+    List,
+    Show {
+        address: String,
+    },
+    /// Give an account a new password
+    Password {
+        address: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Change the most an account's mail may take; without a size there is no bound
+    Quota {
+        address: String,
+        #[arg(value_parser = size)]
+        quota: Option<stdx::Bytes>,
+    },
+    /// No log-in, mail is still taken
+    Lock {
+        address: String,
+    },
+    /// Log in again
+    Unlock {
+        address: String,
+    },
+    /// Give an account another address
+    AddAddress {
+        account: String,
+        address: String,
+    },
+    /// Take an address away
+    RemoveAddress {
+        address: String,
+    },
+    /// Let an account send as another address, or a whole domain (*@example.org)
+    AllowSendAs {
+        account: String,
+        pattern: String,
+    },
+    ForbidSendAs {
+        account: String,
+        pattern: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PasswordArgs {
+    /// Read the password from the first line of this file (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AliasVerb {
+    /// Hand mail for an address on to another (several times for several)
+    Add {
+        from: String,
+        to: String,
+    },
+    /// Take one target away, or all
+    Remove {
+        from: String,
+        to: Option<String>,
+    },
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CheckVerb {
+    /// Read refusals, a JSON object a line, and say what each means
+    Replies,
+    /// What DNS says about a domain's mail
+    Dns { domain: String },
+    /// Whether an address and its name agree
+    Ptr { ip: std::net::IpAddr },
+}
+
+fn size(text: &str) -> Result<stdx::Bytes, String> {
+    config::value::size(text)
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_place_may_be_named_before_or_behind_the_verb() {
+        for args in [["postroad", "--data", "/x", "why", "m=1"], ["postroad", "why", "m=1", "--data", "/x"]] {
+            let cli = Cli::try_parse_from(args).expect("it parses");
+            assert_eq!(cli.place.data, Some("/x".into()));
+        }
+    }
+}

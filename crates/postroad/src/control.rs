@@ -1,0 +1,100 @@
+//! The running host's ear for the command line: a Unix socket in its data folder.
+//!
+//! One JSON line each way: an [`Order`], then `{"ok": Reply}` or `{"error": "…"}`. Who may connect
+//! is decided by the folder's owner and mode. What an order does is not decided here.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use role_mail::Site;
+use serde::{Deserialize, Serialize};
+
+use crate::orders::{self, Order, Reply};
+
+/// An order longer than this is none.
+const ORDER_MAX: u64 = 16 << 20;
+/// Callers at the same time.
+const CALLERS_MAX: usize = 16;
+/// A caller that says nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller waits for an order to be carried out (a backup takes its time).
+const ANSWER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Ok(Reply),
+    Error(String),
+}
+
+fn socket(data: &Path) -> PathBuf {
+    data.join("control")
+}
+
+/// Listens until the process ends. Orders come from the operator, one now and then, so plain
+/// threads serve them; the work itself runs on the host's runtime.
+pub fn listen(data: &Path, site: Site) -> io::Result<()> {
+    let at = socket(data);
+    // A socket that was left over by a crash; the folder is ours, so nobody else listens there.
+    let _ = std::fs::remove_file(&at);
+    let listener = UnixListener::bind(&at)?;
+    std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o600))?;
+    let runtime = tokio::runtime::Handle::current();
+    let callers = std::sync::Arc::new(tokio::sync::Semaphore::new(CALLERS_MAX));
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Ok(place) = callers.clone().try_acquire_owned() else { continue };
+            let (site, runtime) = (site.clone(), runtime.clone());
+            let spawned = std::thread::Builder::new().name("order".into()).spawn(move || {
+                // A caller that goes away has its answer all the same: it can ask again.
+                let _ = serve(stream, &site, &runtime);
+                drop(place);
+            });
+            if let Err(e) = spawned {
+                tracing::warn!("an order could not be served: {e}");
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(stream: UnixStream, site: &Site, runtime: &tokio::runtime::Handle) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(&stream).take(ORDER_MAX).read_line(&mut line)?;
+    let said = match serde_json::from_str::<Order>(&line) {
+        Ok(order) => match runtime.block_on(orders::carry_out(site, order)) {
+            Ok(reply) => Said::Ok(reply),
+            Err(why) => Said::Error(why),
+        },
+        Err(e) => Said::Error(format!(
+            "The running host does not understand this order ({e}). Is it of another version?"
+        )),
+    };
+    let mut line = serde_json::to_vec(&said)?;
+    line.push(b'\n');
+    (&stream).write_all(&line)
+}
+
+/// Gives an order to the running host. `None`: none runs.
+pub fn ask(data: &Path, order: &Order) -> Option<Result<Reply, String>> {
+    let stream = UnixStream::connect(socket(data)).ok()?;
+    Some(converse(stream, order).unwrap_or_else(|e| Err(format!("The running host did not answer: {e}."))))
+}
+
+fn converse(stream: UnixStream, order: &Order) -> io::Result<Result<Reply, String>> {
+    stream.set_read_timeout(Some(ANSWER))?;
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    (&stream).write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer)?;
+    Ok(match serde_json::from_str::<Said>(&answer)? {
+        Said::Ok(reply) => Ok(reply),
+        Said::Error(why) => Err(why),
+    })
+}

@@ -1,0 +1,185 @@
+//! A running mail host: its ports, its store, its tasks, and how it stops.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use drive::{Roots, TlsServer};
+use host::Certificates;
+use role_mail::gate::Gate;
+use role_mail::listen::{Port, listen};
+use role_mail::{Front, Settings, Site};
+use stdx::{Bytes, Span};
+use store::Store;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use world::{Listener, World};
+
+use crate::place::Place;
+use crate::{control, orders};
+
+/// After a stop was asked for, sessions and tasks get this long.
+const STOP_MAX: Span = Span::secs(25);
+
+/// A port to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    pub front: Front,
+    pub at: SocketAddr,
+    pub tls: config::TlsMode,
+}
+
+/// A port that is open, before anybody is let in.
+pub struct Opened {
+    door: Door,
+    listener: Arc<dyn Listener>,
+}
+
+/// Opens all ports, or says which one cannot be had and why.
+pub async fn open_ports(world: &World, doors: &[Door]) -> Result<Vec<Opened>, String> {
+    let mut opened = Vec::new();
+    for door in doors {
+        let listener = world.net.listen(door.at).await.map_err(|e| {
+            let remedy = match e.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "Another program listens there: stop it, or choose other ports."
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "Ports below 1024 need root (or the systemd unit): start it so."
+                }
+                std::io::ErrorKind::AddrNotAvailable => {
+                    "This machine does not have that address: correct it."
+                }
+                _ => "Choose another address or port.",
+            };
+            format!("Cannot listen on {} for {}: {e}. {remedy}", door.at, door.front.name())
+        })?;
+        opened.push(Opened { door: *door, listener });
+    }
+    Ok(opened)
+}
+
+/// What a house is made of.
+pub struct Plan<'p> {
+    pub data: &'p Path,
+    pub world: World,
+    pub settings: Settings,
+    pub store: store::Settings,
+    pub certificates: Arc<Certificates>,
+    pub roots: Arc<Roots>,
+}
+
+/// A running host.
+pub struct House {
+    pub site: Site,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl House {
+    /// Opens the store and lets people in.
+    pub fn begin(plan: Plan<'_>, ports: Vec<Opened>) -> Result<House, String> {
+        std::fs::write(plan.data.join("host-name"), &plan.settings.host_name)
+            .map_err(|e| format!("The data folder {} cannot be written: {e}.", plan.data.display()))?;
+        let store = open_store(plan.data, plan.store)?;
+        let site = Site::with_roots(plan.world, store, plan.settings, plan.roots);
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let gate = Gate::default();
+        for Opened { door, listener } in ports {
+            let certificates: Arc<dyn TlsServer> = plan.certificates.clone();
+            let port = Port {
+                front: door.front,
+                implicit_tls: door.tls == config::TlsMode::Implicit,
+                listener,
+                certificates: (door.tls != config::TlsMode::None).then_some(certificates),
+            };
+            tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
+        }
+        tasks.spawn(role_mail::housekeeping::tend(site.clone(), stopped.clone()));
+        control::listen(plan.data, site.clone())
+            .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
+        Ok(House { site, stop, tasks })
+    }
+
+    /// Stops in order: no new sessions, a word to those that stand, then the tasks' end.
+    pub async fn end(mut self) {
+        host::process::notify("STOPPING=1");
+        // An error means that nobody listens any more: then there is nothing to stop.
+        let _ = self.stop.send(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX.to_std(), all).await.is_err() {
+            tracing::warn!("some sessions did not end within {STOP_MAX}; they are cut");
+        }
+    }
+}
+
+/// Opens the store with everything the mail host keeps in it.
+pub fn open_store(data: &Path, settings: store::Settings) -> Result<Store, String> {
+    Store::open(data, settings, &role_mail::schemas())
+        .map_err(|e| format!("The store in {} cannot be opened: {e}.", data.display()))
+}
+
+/// Carries out an order without a running host, on the data folder itself.
+pub fn alone(place: &Place, order: orders::Order) -> Result<orders::Reply, String> {
+    runtime(2)?.block_on(async {
+        let store = open_store(&place.data, store::Settings::default())?;
+        let world = host::world(host::Settings::default());
+        let roots = host::roots(&[]).map_err(|e| e.to_string())?;
+        let site = Site::with_roots(world, store, place.settings.clone(), Arc::new(roots));
+        orders::carry_out(&site, order).await
+    })
+}
+
+/// The threads everything runs on.
+pub fn runtime(workers: usize) -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .map_err(|e| format!("The runtime cannot be started: {e}."))
+}
+
+/// As many threads as there are processors.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// What the system tells a daemon.
+pub struct Signals {
+    end: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    End,
+    Reload,
+}
+
+impl Signals {
+    pub fn new() -> Result<Signals, String> {
+        let on = |kind| signal(kind).map_err(|e| format!("Signals cannot be heard: {e}."));
+        Ok(Signals {
+            end: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            reload: on(SignalKind::hangup())?,
+        })
+    }
+    pub async fn next(&mut self) -> Told {
+        let Signals { end, interrupt, reload } = self;
+        match drive::first(drive::first(end.recv(), interrupt.recv()), reload.recv()).await {
+            drive::First::A(_) => Told::End,
+            drive::First::B(_) => Told::Reload,
+        }
+    }
+}
+
+/// The store's settings for a reserve as the configuration names it: two in a hundred of the
+/// disk if that is more is the store's own rule, so the default stays with it.
+pub fn store_settings(reserve: Bytes) -> store::Settings {
+    let reserve = (reserve != Bytes::mib(64)).then_some(reserve);
+    store::Settings { reserve, ..store::Settings::default() }
+}

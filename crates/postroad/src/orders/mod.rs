@@ -1,0 +1,125 @@
+//! Orders: what the operator tells a host, as values that travel over the control socket.
+//!
+//! An order changes or reads the store of one [`Site`], running or not, and is answered by a
+//! [`Reply`] for people and for machines. What is allowed is the keepers' to say.
+
+mod mail;
+mod people;
+mod records;
+mod upkeep;
+
+use role_mail::Site;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::StoreError;
+use words::{Address, Domain};
+use world::World;
+
+/// What is to be done. No `Debug`: some carry passwords.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    DomainAdd { domain: String },
+    DomainRemove { domain: String },
+    DomainList,
+    DomainShow { domain: String },
+    DomainAlias { domain: String, of: String },
+    DomainCatchAll { domain: String, to: Option<String> },
+    DomainPlus { domain: String, on: bool },
+    AccountAdd { address: String, name: String, quota: Option<u64>, password: String },
+    AccountRemove { address: String, dry_run: bool },
+    AccountList,
+    AccountShow { address: String },
+    AccountPassword { address: String, password: String },
+    AccountQuota { address: String, quota: Option<u64> },
+    AccountLock { address: String, locked: bool },
+    AddressAdd { account: String, address: String },
+    AddressRemove { address: String },
+    SendAs { account: String, pattern: String, allow: bool },
+    AliasAdd { from: String, to: String },
+    AliasRemove { from: String, to: Option<String> },
+    AliasList,
+    Why { id: String },
+    CheckDns { domain: String },
+    CheckPtr { ip: std::net::IpAddr },
+    Doctor,
+}
+
+/// The answer, for people and for machines.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    pub text: String,
+    pub json: Value,
+}
+
+impl Reply {
+    fn new(text: impl Into<String>, json: Value) -> Reply {
+        Reply { text: text.into(), json }
+    }
+    /// Done, and this is what to say.
+    fn done(text: impl Into<String>) -> Reply {
+        let text = text.into();
+        Reply { json: serde_json::json!({ "done": text }), text }
+    }
+}
+
+type Answer = Result<Reply, String>;
+
+pub async fn carry_out(site: &Site, order: Order) -> Answer {
+    match order {
+        Order::Why { .. } => mail::carry_out(site, order).await,
+        Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
+        Order::Doctor => upkeep::carry_out(site, order).await,
+        order => people::carry_out(site, order).await,
+    }
+}
+
+/// A password that can be read out on a phone: 18 letters and digits without look-alikes, 90 bits.
+pub fn new_password(world: &World) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0; 18];
+    world.random.fill(&mut bytes);
+    let letters: Vec<char> = bytes.iter().map(|b| char::from(LETTERS[usize::from(b & 31)])).collect();
+    let groups: Vec<String> = letters.chunks(6).map(|group| group.iter().collect()).collect();
+    groups.join("-")
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|e| format!("\"{text}\" is no address: {e}."))
+}
+
+fn domain(text: &str) -> Result<Domain, String> {
+    Domain::new(text).map_err(|e| format!("\"{text}\" is no domain: {e}."))
+}
+
+/// A keeper's refusal in a sentence; anything else with what happened.
+fn says(error: StoreError) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get(..1) {
+        text = first.to_uppercase() + &text[1..];
+    }
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
+}
+
+/// Rows with their columns in line.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(text, width)| {
+            let pad = width.saturating_sub(text.chars().count());
+            format!("{text}{}", " ".repeat(pad))
+        });
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

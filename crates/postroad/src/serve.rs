@@ -1,0 +1,161 @@
+//! `postroad serve`: the host that the configuration describes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use config::{Config, Front as ConfigFront, TlsMode};
+use host::{Certificates, Pair};
+use role_mail::{Egress, Front, Relay, RelayTls, Settings, Tolerance};
+
+use crate::house::{self, Door, House, Plan, Signals, Told};
+use crate::{logs, place};
+
+pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
+    let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
+    let mut config = config::read(&file).map_err(|faults| faults.to_string())?;
+    if let Some(data) = data {
+        config.data = data.to_owned();
+    }
+    logs::begin(&config.log.level, config.log.file.as_deref(), config.log.budget)?;
+    let files = host::process::raise_open_files().unwrap_or(0);
+    tracing::info!(files, "postroad {} starts as {}", env!("CARGO_PKG_VERSION"), config.host_name);
+    house::runtime(house::processors())?.block_on(serve(file, config))
+}
+
+async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
+    let mut signals = Signals::new()?;
+    let net = host::NetSettings { inherit: true, ..host::NetSettings::default() };
+    let dns = host::DnsSettings {
+        servers: config.dns.servers.clone(),
+        trust_ad: config.dns.trust_ad,
+        ..host::DnsSettings::default()
+    };
+    let world = host::world(host::Settings { net, dns });
+    std::fs::create_dir_all(&config.data)
+        .map_err(|e| format!("The data folder {} cannot be made: {e}.", config.data.display()))?;
+    let certificates = Arc::new(load_certificates(&config, world.now())?);
+    let roots = host::roots(&config.access.trusted_authorities).map_err(|e| e.to_string())?;
+    let ports = house::open_ports(&world, &doors(&config)).await?;
+    if let Some(user) = &config.user {
+        drop_privileges(&config.data, user)?;
+    } else if host::process::is_root() {
+        tracing::warn!("running as root; name a user in the configuration to give that up after binding");
+    }
+    let plan = Plan {
+        data: &config.data,
+        world,
+        settings: settings(&config),
+        store: house::store_settings(config.store_reserve),
+        certificates: certificates.clone(),
+        roots: Arc::new(roots),
+    };
+    let house = House::begin(plan, ports)?;
+    host::process::notify("READY=1");
+    tracing::info!("ready");
+    while signals.next().await == Told::Reload {
+        reload(&file, &house, &certificates);
+    }
+    tracing::info!("stopping");
+    house.end().await;
+    Ok(())
+}
+
+fn drop_privileges(data: &Path, user: &str) -> Result<(), String> {
+    if !host::process::is_root() {
+        return Ok(());
+    }
+    host::process::give_folder(data, user)
+        .map_err(|e| format!("The data folder {} cannot be given to {user}: {e}.", data.display()))?;
+    host::process::become_user(user).map_err(|e| format!("Cannot become {user}: {e}."))
+}
+
+/// Settings and certificates from the file as it is now. Sessions that stand keep what they
+/// have; if anything is wrong, everything stays as it was.
+fn reload(file: &Path, house: &House, certificates: &Certificates) {
+    host::process::notify("RELOADING=1");
+    match config::read(file) {
+        Ok(config) => {
+            match load_pairs(&config, house.site.now())
+                .and_then(|p| certificates.reload(&p).map_err(|e| e.to_string()))
+            {
+                Ok(()) => tracing::info!("certificates were read again"),
+                Err(why) => tracing::error!("certificates stay as they were: {why}"),
+            }
+            house.site.reload(settings(&config));
+            tracing::info!("settings were read again; ports, folder and user change only with a restart");
+        }
+        Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+    }
+    host::process::notify("READY=1");
+}
+
+fn load_certificates(config: &Config, now: stdx::Now) -> Result<Certificates, String> {
+    Certificates::load(&load_pairs(config, now)?).map_err(|e| e.to_string())
+}
+
+fn load_pairs(config: &Config, now: stdx::Now) -> Result<Vec<Pair>, String> {
+    if !config.certificates.is_empty() {
+        let pairs = config.certificates.iter();
+        return Ok(pairs.map(|c| Pair { chain: c.chain.clone(), key: c.key.clone() }).collect());
+    }
+    let names = [config.host_name.clone(), "localhost".into(), "127.0.0.1".into()];
+    let made = host::authority::ensure(&config.data.join("tls"), &names, now)
+        .map_err(|e| format!("No certificate is configured, and none can be made: {e}."))?;
+    tracing::warn!("no certificate is configured: clients must trust {}", made.ca.display());
+    Ok(vec![made.pair])
+}
+
+fn doors(config: &Config) -> Vec<Door> {
+    let door = |l: &config::Listener| Door { front: front(l.front), at: l.address, tls: l.tls };
+    config.listeners.iter().map(door).collect()
+}
+
+fn front(front: ConfigFront) -> Front {
+    match front {
+        ConfigFront::Smtp => Front::Smtp,
+        ConfigFront::Submission => Front::Submission,
+        ConfigFront::Imap => Front::Imap,
+        ConfigFront::Pop3 => Front::Pop3,
+        ConfigFront::Http => Front::Http,
+    }
+}
+
+/// The mail host's settings as the configuration says them.
+pub fn settings(config: &Config) -> Settings {
+    Settings {
+        message_size_max: config.limits.message_size,
+        recipients_max: config.limits.recipients,
+        sessions_per_address_max: config.limits.sessions_per_address,
+        sessions_max: config.limits.sessions,
+        hops_max: config.limits.hops,
+        egresses: config.egresses.iter().map(egress).collect(),
+        sessions_per_destination_max: config.limits.sessions_per_destination,
+        remote_port: config.queue.remote_port,
+        give_up_after: config.queue.give_up_after,
+        delay_notice_after: config.queue.delay_notice_after,
+        dnssec: true,
+        tolerance: Tolerance {
+            login_without_domain: config.access.login_without_domain,
+            login_in_capitals: config.access.login_in_capitals,
+            plain_on_trusted_network: config.access.plain_on_trusted_network,
+        },
+        trusted_networks: config.access.trusted_networks.clone(),
+        ledger_keeps: config.ledger_keeps,
+        ledger_rows_max: config.ledger_rows_max,
+        ..Settings::new(&config.host_name)
+    }
+}
+
+fn egress(egress: &config::Egress) -> Egress {
+    let relay = egress.relay.as_ref().map(|relay| Relay {
+        host: relay.host.clone(),
+        port: relay.port,
+        tls: match relay.tls {
+            TlsMode::Implicit => RelayTls::Implicit,
+            TlsMode::StartTls => RelayTls::StartTls,
+            TlsMode::None => RelayTls::None,
+        },
+        login: relay.login.clone(),
+    });
+    Egress { name: egress.name.clone(), source: egress.source, helo: egress.helo.clone(), relay }
+}

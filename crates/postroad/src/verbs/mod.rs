@@ -1,0 +1,117 @@
+//! Each verb: an order, or something the command line does by itself.
+
+mod local;
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use crate::cli::{AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, PasswordArgs, Switch, Verb};
+use crate::orders::{self, Order, Reply};
+use crate::{control, house, place, serve, up};
+
+pub fn run(cli: Cli) -> Result<(), String> {
+    let Cli { place, json, verb } = cli;
+    let order = match verb {
+        Verb::Up { port_base } => return up::run(place.data, port_base, json),
+        Verb::Serve => return serve::run(place.config.as_deref(), place.data.as_deref()),
+        Verb::Config(verb) => return local::config(&place, verb),
+        Verb::Completions { shell } => return local::completions(shell),
+        Verb::Man { to } => return local::man(&to),
+        Verb::Check(CheckVerb::Replies) => return local::check_replies(),
+        Verb::Check(CheckVerb::Dns { domain }) => Order::CheckDns { domain },
+        Verb::Check(CheckVerb::Ptr { ip }) => Order::CheckPtr { ip },
+        Verb::Domain(verb) => domain(verb),
+        Verb::Account(verb) => account(verb)?,
+        Verb::Alias(verb) => alias(verb),
+        Verb::Why { id } => Order::Why { id },
+        Verb::Doctor => Order::Doctor,
+    };
+    let place = place::find(&place)?;
+    let reply = match control::ask(&place.data, &order) {
+        Some(answer) => answer?,
+        None => house::alone(&place, order)?,
+    };
+    say(&reply, json);
+    Ok(())
+}
+
+fn say(reply: &Reply, json: bool) {
+    if json {
+        println!("{}", reply.json);
+    } else {
+        println!("{}", reply.text.trim_end());
+    }
+}
+
+fn domain(verb: DomainVerb) -> Order {
+    match verb {
+        DomainVerb::Add { domain } => Order::DomainAdd { domain },
+        DomainVerb::Remove { domain } => Order::DomainRemove { domain },
+        DomainVerb::List => Order::DomainList,
+        DomainVerb::Show { domain } => Order::DomainShow { domain },
+        DomainVerb::Alias { domain, of } => Order::DomainAlias { domain, of },
+        DomainVerb::CatchAll { domain, to } => Order::DomainCatchAll { domain, to },
+        DomainVerb::Plus { domain, on } => Order::DomainPlus { domain, on: matches!(on, Switch::On) },
+    }
+}
+
+fn account(verb: AccountVerb) -> Result<Order, String> {
+    Ok(match verb {
+        AccountVerb::Add { address, name, quota, password } => {
+            let password = read_password(&password)?;
+            Order::AccountAdd { address, name, quota: quota.map(|q| q.get()), password }
+        }
+        AccountVerb::Remove { address, dry_run } => Order::AccountRemove { address, dry_run },
+        AccountVerb::List => Order::AccountList,
+        AccountVerb::Show { address } => Order::AccountShow { address },
+        AccountVerb::Password { address, password } => {
+            Order::AccountPassword { address, password: read_password(&password)? }
+        }
+        AccountVerb::Quota { address, quota } => {
+            Order::AccountQuota { address, quota: quota.map(|q| q.get()) }
+        }
+        AccountVerb::Lock { address } => Order::AccountLock { address, locked: true },
+        AccountVerb::Unlock { address } => Order::AccountLock { address, locked: false },
+        AccountVerb::AddAddress { account, address } => Order::AddressAdd { account, address },
+        AccountVerb::RemoveAddress { address } => Order::AddressRemove { address },
+        AccountVerb::AllowSendAs { account, pattern } => Order::SendAs { account, pattern, allow: true },
+        AccountVerb::ForbidSendAs { account, pattern } => Order::SendAs { account, pattern, allow: false },
+    })
+}
+
+fn alias(verb: AliasVerb) -> Order {
+    match verb {
+        AliasVerb::Add { from, to } => Order::AliasAdd { from, to },
+        AliasVerb::Remove { from, to } => Order::AliasRemove { from, to },
+        AliasVerb::List => Order::AliasList,
+    }
+}
+
+/// From the file named, from standard input, or made up and told on standard error.
+fn read_password(args: &PasswordArgs) -> Result<String, String> {
+    let first_line = |reader: &mut dyn Read, from: &str| {
+        let mut line = String::new();
+        std::io::BufReader::new(reader.take(4096))
+            .read_line(&mut line)
+            .map_err(|e| format!("The password cannot be read from {from}: {e}."))?;
+        let password = line.trim_end_matches(['\r', '\n']).to_owned();
+        if password.is_empty() {
+            Err(format!("There is no password in {from}: its first line is empty."))
+        } else {
+            Ok(password)
+        }
+    };
+    match &args.password_file {
+        Some(file) if file == Path::new("-") => first_line(&mut std::io::stdin(), "standard input"),
+        Some(file) => {
+            let mut open = std::fs::File::open(file)
+                .map_err(|e| format!("The password file {} cannot be read: {e}.", file.display()))?;
+            first_line(&mut open, &file.display().to_string())
+        }
+        None => {
+            let password = orders::new_password(&host::world(host::Settings::default()));
+            eprintln!("password: {password}");
+            Ok(password)
+        }
+    }
+}
