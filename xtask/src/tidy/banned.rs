@@ -29,7 +29,8 @@ const IMPURE: &[(&str, &str)] = &[
 /// What only `host` may name (beside the store's own engine, tests and developers' commands).
 const OUTSIDE: &[(&str, &str)] =
     &[("tokio::net", "only `host` names sockets"), ("SystemTime", "only `host` asks the clock")];
-const OUTSIDE_ALLOWED: &[&str] = &["host", "xtask"];
+// `store` keeps its own engine's files and their times behind a trait of its own.
+const OUTSIDE_ALLOWED: &[&str] = &["host", "store", "xtask"];
 /// Module names that say nothing.
 const EMPTY_NAMES: &[&str] =
     &["manager", "handler", "helper", "helpers", "util", "utils", "common", "core", "service"];
@@ -43,7 +44,7 @@ pub fn check(source: &Source) -> Vec<Fault> {
             format!("\"{stem}\" says nothing: name it by the noun an operator would use"),
         ));
     }
-    if !source.path.contains("/src/") {
+    if !source.path.contains("/src/") || source.is_test() {
         return faults;
     }
     let code = product_code(&source.text);

@@ -32,6 +32,14 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// A file of tests, included under `#[cfg(test)]`.
+    pub fn is_test(&self) -> bool {
+        let file = self.path.rsplit('/').next().unwrap_or("");
+        file == "tests.rs" || file.ends_with("_tests.rs") || file == "testsuite.rs"
+    }
+}
+
 pub fn run(root: &Path) -> bool {
     let sources = sources(root);
     let mut faults = floors::check(&floors::manifests(root));
