@@ -160,7 +160,7 @@ from %s
 
 def test_python_imaplib_does_a_days_work(farm):
     tok = token()
-    c = farm.imap()
+    c = farm.imap_client()
     box = "work-" + tok[:8]
     assert c.create(box)[0] == "OK"
     kind, data = c.append(box, "(\\Seen)", imaplib.Time2Internaldate(1700000000), lab.mail(tok).encode())
@@ -184,7 +184,7 @@ def test_python_imaplib_does_a_days_work(farm):
 
 
 def test_idle_tells_at_once(farm):
-    c = farm.imap()
+    c = farm.imap_client()
     c.select("INBOX")
     tag = c._new_tag()
     c.send(tag + b" IDLE\r\n")

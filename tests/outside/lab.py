@@ -97,14 +97,14 @@ class Farm:
             raise AssertionError("postroad %s: exit %d\n%s%s" % (" ".join(args), done.returncode, done.stdout, done.stderr))
         return done.stdout
 
-    def imap(self, account=None):
+    def imap_client(self, account=None):
         account = account or self.a
         client = imaplib.IMAP4_SSL("127.0.0.1", self.imaps, ssl_context=self.tls(), timeout=30)
         client.login(account["address"], account["password"])
         return client
 
     def count(self, account=None, folder="INBOX"):
-        client = self.imap(account)
+        client = self.imap_client(account)
         try:
             kind, data = client.status(folder, "(MESSAGES)")
             assert kind == "OK", data
@@ -132,7 +132,7 @@ class Farm:
     def find_all(self, token, account=None, folder="INBOX", wait_s=10):
         until = time.monotonic() + wait_s
         while True:
-            client = self.imap(account)
+            client = self.imap_client(account)
             try:
                 kind, _ = client.select(folder, readonly=True)
                 if kind == "OK":
