@@ -143,15 +143,15 @@ impl Login {
             }
             Question::Unencrypted { user, via } => {
                 let user = user.unwrap_or_default();
-                let found = self.find(&user).await.unwrap_or_default();
+                let found = self.find(&user).unwrap_or_default();
                 self.refuse(&user, via, found.as_ref(), "no_tls", Failure::TooWeak)
             }
         }
     }
 
-    async fn find(&self, user: &str) -> Result<Option<Found>, StoreError> {
-        let (user, now) = (user.to_owned(), self.site.now());
-        self.site.store().read(move |conn| who::find(conn, &user, now)).await
+    fn find(&self, user: &str) -> Result<Option<Found>, StoreError> {
+        let now = self.site.now();
+        self.site.store().glance(|conn| who::find(conn, user, now))
     }
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
@@ -189,7 +189,7 @@ impl Login {
         password: Secret<String>,
         via: &'static str,
     ) -> Answer {
-        let Ok(found) = self.find(&user).await else {
+        let Ok(found) = self.find(&user) else {
             return self.refuse(&user, via, None, "store", Failure::Unavailable);
         };
         if let Err(refusal) = self.pass_gate(&user, via, found.as_ref()).await {
@@ -212,7 +212,7 @@ impl Login {
     }
 
     async fn keys(&mut self, user: String, hash: sasl::Hash) -> Answer {
-        let Ok(found) = self.find(&user).await else {
+        let Ok(found) = self.find(&user) else {
             return self.refuse(&user, hash.scheme(), None, "store", Failure::Unavailable);
         };
         if let Err(refusal) = self.pass_gate(&user, hash.scheme(), found.as_ref()).await {
@@ -248,7 +248,7 @@ impl Login {
             return self.refuse(&tried.user, tried.via, Some(found), "wrong_password", Failure::Wrong);
         };
         self.throttle().right(from, found.account.id, now);
-        if let Err((cause, says)) = self.allowed(&tried, found, credential).await {
+        if let Err((cause, says)) = self.allowed(&tried, found, credential) {
             return self.refuse(&tried.user, tried.via, Some(found), cause, Failure::NotAllowed(says));
         }
         self.granted = Some(Box::new(Granted {
@@ -264,7 +264,7 @@ impl Login {
         Answer::Granted
     }
 
-    async fn allowed(
+    fn allowed(
         &self,
         tried: &Try,
         found: &Found,
@@ -294,7 +294,7 @@ impl Login {
             }
         }
         let Some(other) = &tried.acting_as else { return Ok(()) };
-        match self.find(other).await {
+        match self.find(other) {
             Ok(Some(same)) if same.account.id == account.id => Ok(()),
             _ => Err(("acting_as", format!("{} may not act as another user", account.login))),
         }
@@ -365,7 +365,7 @@ fn scram_for_all(site: &Site) -> bool {
     if at != Now(0) && now.since(at).as_ms() < SCRAM_LOOK_MS {
         return known;
     }
-    let lacking = site.store().read_now(|conn| directory::any_password_without(conn, "{SCRAM-SHA-256}"));
+    let lacking = site.store().glance(|conn| directory::any_password_without(conn, "{SCRAM-SHA-256}"));
     let offer = matches!(lacking, Ok(false));
     *held() = (now, offer);
     offer
@@ -445,7 +445,7 @@ pub async fn set_password(
     account: AccountId,
     password: Secret<String>,
 ) -> Result<(), StoreError> {
-    let salt = scram_salt(site, account).await?;
+    let salt = scram_salt(site, account)?;
     let random = site.world().random.clone();
     let work = move || hashes_with(random.as_ref(), &password, salt.as_deref());
     let fresh = site.logins().hashing.run(work).await.map_err(|_| busy())?;
@@ -467,7 +467,7 @@ pub async fn add_app_password(
     let password: String = bytes[..16].iter().map(|b| char::from(LETTERS[usize::from(b & 31)])).collect();
     let password = Secret::new(password);
     let shown = password.clone();
-    let salt = scram_salt(site, account).await?;
+    let salt = scram_salt(site, account)?;
     let work = move || {
         let argon: [u8; 16] = std::array::from_fn(|i| bytes[16 + i]);
         let salt = salt.unwrap_or_else(|| bytes[32..].to_vec());
@@ -482,8 +482,8 @@ pub async fn add_app_password(
     Ok((id.await?, shown))
 }
 
-async fn scram_salt(site: &Site, account: AccountId) -> Result<Option<Vec<u8>>, StoreError> {
-    let credentials = site.store().read(move |conn| directory::credentials_of(conn, account)).await?;
+fn scram_salt(site: &Site, account: AccountId) -> Result<Option<Vec<u8>>, StoreError> {
+    let credentials = site.store().glance(|conn| directory::credentials_of(conn, account))?;
     let keys = |c: &Credential| {
         c.hash.reveal().lines().find_map(|line| password::scram_keys(line, sasl::Hash::Sha256))
     };
