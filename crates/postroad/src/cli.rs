@@ -60,6 +60,23 @@ pub enum Verb {
     Check(CheckVerb),
     /// Look for what is wrong with this host, and say what to do
     Doctor,
+    /// Mail on its way to others
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// Ways out, and what was learned about them
+    #[command(subcommand)]
+    Route(RouteVerb),
+    /// Copy everything that matters to a folder, while mail flows; again copies what is new
+    Backup { to: PathBuf },
+    /// Bring a backup back into a new or empty data folder
+    Restore { from: PathBuf },
+    /// Check every checksum and every reference of the store, or of a backup
+    Verify {
+        /// A backup to check in place of the host's store
+        backup: Option<PathBuf>,
+    },
+    /// Make the index of a stopped host anew, from its segments alone
+    Rebuild,
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Write man pages into a folder
@@ -108,6 +125,10 @@ pub enum DomainVerb {
     CatchAll {
         domain: String,
         to: Option<String>,
+    },
+    /// Make DKIM keys; said again once their records are in the DNS, sign with them
+    Key {
+        domain: String,
     },
     /// Whether anna+news@ is anna@
     Plus {
@@ -210,6 +231,53 @@ pub enum AliasVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum QueueVerb {
+    /// Messages that wait, oldest first
+    List {
+        /// Only those with this text in an address or a reason
+        about: Option<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One message with each recipient's state
+    Show { message: String },
+    /// Keep a message back until it is released
+    Hold {
+        message: String,
+        /// Shown to whoever looks at it
+        #[arg(long, default_value = "by order")]
+        why: String,
+    },
+    /// Let a held message go on
+    Release { message: String },
+    /// Try a message now; without one, all
+    Retry { message: Option<String> },
+    /// End a message without a report to its sender
+    Drop {
+        message: String,
+        /// Only say what would end
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RouteVerb {
+    /// Ways that are not simply open, or all ways to one group
+    Show { group: Option<String> },
+    /// Send a destination (a domain, host:NAME or group:NAME) by one egress
+    Pin {
+        destination: String,
+        egress: String,
+        /// For this long; without it until unpinned
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        for_time: Option<stdx::Span>,
+    },
+    /// Let a destination's way be chosen again
+    Unpin { destination: String },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum CheckVerb {
     /// Read refusals, a JSON object a line, and say what each means
     Replies,
@@ -219,6 +287,9 @@ pub enum CheckVerb {
     Ptr { ip: std::net::IpAddr },
 }
 
+fn span(text: &str) -> Result<stdx::Span, String> {
+    config::value::span(text)
+}
 fn size(text: &str) -> Result<stdx::Bytes, String> {
     config::value::size(text)
 }

@@ -98,6 +98,8 @@ impl House {
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }
         tasks.spawn(role_mail::housekeeping::tend(site.clone(), stopped.clone()));
+        tasks.spawn(role_mail::imap::tend(site.clone(), stopped.clone()));
+        tasks.spawn(role_mail::send::run(site.clone(), stopped.clone()));
         control::listen(plan.data, site.clone())
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
         Ok(House { site, stop, tasks })
@@ -128,6 +130,7 @@ pub fn alone(place: &Place, order: orders::Order) -> Result<orders::Reply, Strin
         let world = host::world(host::Settings::default());
         let roots = host::roots(&[]).map_err(|e| e.to_string())?;
         let site = Site::with_roots(world, store, place.settings.clone(), Arc::new(roots));
+        orders::restore_routes(&site)?;
         orders::carry_out(&site, order).await
     })
 }

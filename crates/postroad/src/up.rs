@@ -165,6 +165,7 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     };
     let house = House::begin(plan, opened)?;
     let kept = furnish(&house.site, data).await?;
+    publish_keys(&house.site, &zones).await?;
     let told = Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts };
     println!("{}", if json { told.json() } else { told.text() });
     while signals.next().await != Told::End {}
@@ -205,7 +206,8 @@ async fn begin_neighbours(world: &World, ports: &Ports, zones: &Zones) -> Result
             )
         })?;
         zones.mx(neighbour.domain, 10, neighbour.mx).ip(neighbour.mx, neighbour.at.into());
-        zones.txt(neighbour.domain, &format!("v=spf1 ip4:{} -all", neighbour.at));
+        // Their people may write to us from anywhere on this machine.
+        zones.txt(neighbour.domain, "v=spf1 ip4:127.0.0.0/8 -all");
         zones.ptr(neighbour.at.into(), neighbour.mx);
         let peer = Peer::new(neighbour.manners, world.clock.clone(), n as u64);
         tokio::spawn(peer.serve(listener));
@@ -240,6 +242,7 @@ async fn furnish(site: &Site, data: &Path) -> Result<Kept, String> {
         return Ok(kept);
     }
     orders::carry_out(site, Order::DomainAdd { domain: DOMAIN.into() }).await?;
+    orders::carry_out(site, Order::DomainKey { domain: DOMAIN.into() }).await?;
     let mut kept = Kept { accounts: Vec::new() };
     for (local, name) in [("alice", "Alice Demo"), ("bob", "Bob Demo")] {
         let address = format!("{local}@{DOMAIN}");
@@ -261,6 +264,14 @@ async fn furnish(site: &Site, data: &Path) -> Result<Kept, String> {
     let text = serde_json::to_string_pretty(&kept).map_err(|e| e.to_string())?;
     write_private(&file, &text).map_err(|e| format!("{} cannot be written: {e}.", file.display()))?;
     Ok(kept)
+}
+
+/// Puts the demo domain's DKIM records into the farm's names and lets its mail be signed.
+async fn publish_keys(site: &Site, zones: &Zones) -> Result<(), String> {
+    for (name, text) in orders::key_records(site, DOMAIN).await? {
+        zones.txt(&name, &text);
+    }
+    orders::carry_out(site, Order::DomainKey { domain: DOMAIN.into() }).await.map(drop)
 }
 
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
@@ -323,7 +334,7 @@ impl Announcement<'_> {
             .unwrap_or(Account { address: String::new(), password: String::new() });
         out.push_str(&format!(
             "\nTry it:\n\
-             \x20 printf 'Subject: hello\\n\\nIt works.\\n' | curl -sS smtp://127.0.0.1:{} --mail-from me@friendly.example --mail-rcpt {address} -T -\n\
+             \x20 printf 'From: me@friendly.example\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://127.0.0.1:{} --mail-from me@friendly.example --mail-rcpt {address} -T -\n\
              \x20 curl -sS --cacert {ca} --user '{address}:{password}' 'imaps://localhost:{}/INBOX;UID=1'\n\
              \x20 postroad why {address} --data {data}\n",
             p(Ports::SMTP),

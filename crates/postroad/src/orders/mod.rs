@@ -3,10 +3,15 @@
 //! An order changes or reads the store of one [`Site`], running or not, and is answered by a
 //! [`Reply`] for people and for machines. What is allowed is the keepers' to say.
 
+mod keys;
 mod mail;
 mod people;
+mod queue;
 mod records;
+mod routes;
 mod upkeep;
+
+use std::path::PathBuf;
 
 use role_mail::Site;
 use serde::{Deserialize, Serialize};
@@ -14,6 +19,10 @@ use serde_json::Value;
 use store::StoreError;
 use words::{Address, Domain};
 use world::World;
+
+pub use keys::records as key_records;
+pub use routes::restore as restore_routes;
+pub use upkeep::{HOLDERS, verified};
 
 /// What is to be done. No `Debug`: some carry passwords.
 #[derive(Clone, Serialize, Deserialize)]
@@ -26,6 +35,7 @@ pub enum Order {
     DomainAlias { domain: String, of: String },
     DomainCatchAll { domain: String, to: Option<String> },
     DomainPlus { domain: String, on: bool },
+    DomainKey { domain: String },
     AccountAdd { address: String, name: String, quota: Option<u64>, password: String },
     AccountRemove { address: String, dry_run: bool },
     AccountList,
@@ -42,6 +52,17 @@ pub enum Order {
     Why { id: String },
     CheckDns { domain: String },
     CheckPtr { ip: std::net::IpAddr },
+    QueueList { about: Option<String>, limit: usize },
+    QueueShow { message: String },
+    QueueHold { message: String, why: String },
+    QueueRelease { message: String },
+    QueueRetry { message: Option<String> },
+    QueueDrop { message: String, dry_run: bool },
+    RouteShow { group: Option<String> },
+    RoutePin { destination: String, egress: String, for_ms: Option<u64> },
+    RouteUnpin { destination: String },
+    Backup { to: PathBuf },
+    Verify,
     Doctor,
 }
 
@@ -63,13 +84,22 @@ impl Reply {
     }
 }
 
-type Answer = Result<Reply, String>;
+pub type Answer = Result<Reply, String>;
 
 pub async fn carry_out(site: &Site, order: Order) -> Answer {
     match order {
         Order::Why { .. } => mail::carry_out(site, order).await,
+        Order::QueueList { .. }
+        | Order::QueueShow { .. }
+        | Order::QueueHold { .. }
+        | Order::QueueRelease { .. }
+        | Order::QueueRetry { .. }
+        | Order::QueueDrop { .. } => queue::carry_out(site, order).await,
+        Order::RouteShow { .. } | Order::RoutePin { .. } | Order::RouteUnpin { .. } => {
+            routes::carry_out(site, order).await
+        }
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
-        Order::Doctor => upkeep::carry_out(site, order).await,
+        Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,
         order => people::carry_out(site, order).await,
     }
 }

@@ -8,7 +8,7 @@ use store::StoreError;
 use store::rusqlite::Connection;
 use words::AccountId;
 
-use super::{Answer, Order, Reply, address, domain, records, says, table};
+use super::{Answer, Order, Reply, address, domain, keys, records, says, table};
 
 /// Accounts listed at once.
 const PAGE: usize = 1000;
@@ -23,6 +23,7 @@ pub(super) async fn carry_out(site: &Site, order: Order) -> Answer {
         }
         Order::DomainList => domain_list(site).await,
         Order::DomainShow { domain: name } => records::domain_show(site, &name).await,
+        Order::DomainKey { domain: name } => keys::step(site, &name).await,
         Order::DomainAlias { domain: name, of } => {
             let (alias, home, now) = (domain(&name)?, domain(&of)?, site.now());
             commit(site, move |b| directory::alias_domain(b, &alias, &home, now)).await?;

@@ -1,16 +1,78 @@
 //! Orders about the host itself.
 
+use std::path::PathBuf;
+
 use role_mail::Site;
 use serde_json::json;
-use store::Intake;
+use stdx::Bytes;
+use store::{Intake, Verified};
 
 use super::{Answer, Order, Reply, says, table};
 
 pub(super) async fn carry_out(site: &Site, order: Order) -> Answer {
     match order {
         Order::Doctor => doctor(site).await,
+        Order::Backup { to } => backup(site, to).await,
+        Order::Verify => verify(site).await,
         _ => Err("This order is about something else.".into()),
     }
+}
+
+/// Who holds bodies, for the count of references: the mailbox holds a body once however many rows
+/// name it, and each piece of a text index; the queue holds one for each entry.
+pub const HOLDERS: &[&str] = &[
+    "SELECT DISTINCT body, 1 FROM mb_message",
+    "SELECT body, count(*) FROM mb_chunk GROUP BY body",
+    "SELECT body, count(*) FROM spool GROUP BY body",
+];
+
+async fn backup(site: &Site, to: PathBuf) -> Answer {
+    let (store, shown) = (site.store().clone(), to.display().to_string());
+    let done = tokio::task::spawn_blocking(move || store.backup(&to, &mut |_| ()));
+    let done = done.await.map_err(|e| format!("The backup broke off: {e}."))?.map_err(says)?;
+    let text = format!(
+        "{shown} is a whole backup now: {} files, of which {} were copied ({}), {} taken out.\n",
+        done.files,
+        done.copied,
+        Bytes(done.bytes),
+        done.removed
+    );
+    let json =
+        json!({ "files": done.files, "copied": done.copied, "bytes": done.bytes, "removed": done.removed });
+    Ok(Reply::new(text, json))
+}
+
+async fn verify(site: &Site) -> Answer {
+    let store = site.store().clone();
+    let found = tokio::task::spawn_blocking(move || store.verify(HOLDERS, &mut |_| ()));
+    verified(&found.await.map_err(|e| format!("The check broke off: {e}."))?.map_err(says)?)
+}
+
+/// What a verification found. An unsound store is an error: scripts must notice.
+pub fn verified(found: &Verified) -> Answer {
+    let size = Bytes(found.bytes);
+    let json = json!({
+        "sound": found.is_sound(), "bodies": found.bodies, "bytes": found.bytes, "commits": found.commits,
+        "damaged": found.damaged.len(), "miscounted": found.miscounted.len(),
+        "index": found.index, "log": found.log,
+    });
+    if found.is_sound() {
+        let text = format!("All is sound: {} bodies ({size}), {} commits.\n", found.bodies, found.commits);
+        return Ok(Reply::new(text, json));
+    }
+    let mut lines = vec![format!("The store is not sound: {} bodies ({size}) were read.", found.bodies)];
+    lines.extend(found.damaged.iter().take(20).map(|(id, why)| format!("body {} is damaged: {why}", id.0)));
+    lines.extend(
+        found
+            .miscounted
+            .iter()
+            .take(20)
+            .map(|(id, counted, held)| format!("body {} is held {held} times, but counted {counted}", id.0)),
+    );
+    lines.extend(found.index.iter().take(20).map(|line| format!("index: {line}")));
+    lines.extend(found.log.iter().take(20).map(|line| format!("log: {line}")));
+    lines.push("Restore what is damaged from a backup; `postroad rebuild` makes the index anew.".into());
+    Err(lines.join("\n"))
 }
 
 /// One thing looked at.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, ConfigVerb, PlaceArgs};
-use crate::place;
+use crate::{orders, place};
 
 pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
     let file = |named: Option<PathBuf>| {
@@ -49,4 +49,40 @@ pub fn check_replies() -> Result<(), String> {
     let read = BufReader::new(std::io::stdin().lock());
     route::check_replies(read, &mut out).map_err(|e| format!("The refusals cannot be read: {e}."))?;
     out.flush().map_err(|e| format!("The answers cannot be written: {e}."))
+}
+
+/// Brings a backup back as the data folder of a host that does not exist yet.
+pub fn restore(args: &PlaceArgs, from: &Path) -> Result<(), String> {
+    let to = place::find(args)?.data;
+    let done = store::restore(from, &to, &mut progress()).map_err(|e| e.to_string())?;
+    println!("{} holds the backup's mail: {} files, {}.", to.display(), done.files, stdx::Bytes(done.bytes));
+    Ok(())
+}
+
+/// Checks a backup.
+pub fn verify(backup: &Path, json: bool) -> Result<(), String> {
+    let found = store::verify(backup, orders::HOLDERS, &mut progress()).map_err(|e| e.to_string())?;
+    let reply = orders::verified(&found)?;
+    println!("{}", if json { reply.json.to_string() } else { reply.text.trim_end().to_owned() });
+    Ok(())
+}
+
+/// Makes the index of a stopped host anew.
+pub fn rebuild(args: &PlaceArgs) -> Result<(), String> {
+    let data = place::find(args)?.data;
+    let done = store::rebuild(&data, &role_mail::schemas(), &mut progress()).map_err(|e| e.to_string())?;
+    println!("The index of {} is made anew: {} bodies, {} rows.", data.display(), done.bodies, done.rows);
+    Ok(())
+}
+
+/// Says on standard error how far a long work is, a line each tenth.
+fn progress() -> impl FnMut(store::Progress) {
+    let mut said = (String::new(), u64::MAX);
+    move |now| {
+        let tenth = (now.done * 10).checked_div(now.total).unwrap_or(10);
+        if said != (now.doing.to_owned(), tenth) {
+            eprintln!("{}: {} of {}", now.doing, now.done, now.total);
+            said = (now.doing.to_owned(), tenth);
+        }
+    }
 }

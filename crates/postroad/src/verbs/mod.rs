@@ -5,7 +5,9 @@ mod local;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use crate::cli::{AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, PasswordArgs, Switch, Verb};
+use crate::cli::{
+    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, PasswordArgs, QueueVerb, RouteVerb, Switch, Verb,
+};
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, up};
 
@@ -24,6 +26,13 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Account(verb) => account(verb)?,
         Verb::Alias(verb) => alias(verb),
         Verb::Why { id } => Order::Why { id },
+        Verb::Queue(verb) => queue(verb),
+        Verb::Route(verb) => route(verb),
+        Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
+        Verb::Restore { from } => return local::restore(&place, &from),
+        Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
+        Verb::Verify { backup: None } => Order::Verify,
+        Verb::Rebuild => return local::rebuild(&place),
         Verb::Doctor => Order::Doctor,
     };
     let place = place::find(&place)?;
@@ -51,8 +60,35 @@ fn domain(verb: DomainVerb) -> Order {
         DomainVerb::Show { domain } => Order::DomainShow { domain },
         DomainVerb::Alias { domain, of } => Order::DomainAlias { domain, of },
         DomainVerb::CatchAll { domain, to } => Order::DomainCatchAll { domain, to },
+        DomainVerb::Key { domain } => Order::DomainKey { domain },
         DomainVerb::Plus { domain, on } => Order::DomainPlus { domain, on: matches!(on, Switch::On) },
     }
+}
+
+fn queue(verb: QueueVerb) -> Order {
+    match verb {
+        QueueVerb::List { about, limit } => Order::QueueList { about, limit },
+        QueueVerb::Show { message } => Order::QueueShow { message },
+        QueueVerb::Hold { message, why } => Order::QueueHold { message, why },
+        QueueVerb::Release { message } => Order::QueueRelease { message },
+        QueueVerb::Retry { message } => Order::QueueRetry { message },
+        QueueVerb::Drop { message, dry_run } => Order::QueueDrop { message, dry_run },
+    }
+}
+
+fn route(verb: RouteVerb) -> Order {
+    match verb {
+        RouteVerb::Show { group } => Order::RouteShow { group },
+        RouteVerb::Pin { destination, egress, for_time } => {
+            Order::RoutePin { destination, egress, for_ms: for_time.map(|t| t.as_ms()) }
+        }
+        RouteVerb::Unpin { destination } => Order::RouteUnpin { destination },
+    }
+}
+
+/// The running host has another working folder than we.
+fn absolute(path: &Path) -> Result<std::path::PathBuf, String> {
+    std::path::absolute(path).map_err(|e| format!("{}: {e}.", path.display()))
 }
 
 fn account(verb: AccountVerb) -> Result<Order, String> {
