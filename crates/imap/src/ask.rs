@@ -97,7 +97,7 @@ pub enum Ask {
     /// MYRIGHTS — [`Answer::Rights`] with one entry.
     MyRights { folder: String },
     /// RFC 5465: send notices about other folders as asked; `None` turns it off —
-    /// [`Answer::Done`].
+    /// [`Answer::Noticing`] with the counters of the folders watched if STATUS was asked for.
     Notify(Option<Box<NotifySpec>>),
 }
 
@@ -138,6 +138,7 @@ pub enum Answer {
     Metadata(Vec<(String, Vec<u8>)>),
     Acl(Vec<(String, String)>),
     Rights(Vec<String>),
+    Noticing(Vec<(String, StatusRow)>),
 }
 
 /// Told from outside the conversation. Lossy-safe: a notice only says that it is worth asking.

@@ -26,6 +26,7 @@ pub(super) enum Job {
     /// Anything whose good answer is [`Answer::Done`].
     Plain(Box<Tail>),
     Create(String),
+    Notify(String),
     Status(Box<super::folders::Status>),
     List(Box<(String, Box<ListSpec>)>),
     ListStatus(Box<super::listing::Listed>),
@@ -196,8 +197,12 @@ impl Server {
             (Job::Expunge { tag }, Answer::Expunged { uids }) => self.expunged(tag, &uids),
             (Job::Plain(tail), Answer::Done) => self.finish(*tail),
             (Job::Create(tag), Answer::Created { mailbox_id }) => self.created(tag, mailbox_id),
+            (Job::Notify(tag), Answer::Noticing(rows)) => self.noticing(tag, rows),
+            (Job::Notify(tag), Answer::Done) => self.noticing(tag, Vec::new()),
             (Job::Plain(tail), Answer::Refused(why)) => self.refuse(tail.tag, &why),
-            (Job::Create(tag) | Job::Expunge { tag }, Answer::Refused(why)) => self.refuse(tag, &why),
+            (Job::Create(tag) | Job::Expunge { tag } | Job::Notify(tag), Answer::Refused(why)) => {
+                self.refuse(tag, &why)
+            }
             _ => stdx::never!("an answer that fits no open question"),
         }
     }

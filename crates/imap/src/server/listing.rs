@@ -94,7 +94,7 @@ impl Server {
 struct Known {
     folder: Folder,
     has_children: bool,
-    /// Some folder below is subscribed (has a special use).
+    /// Some folder below, which no pattern names itself, is subscribed (has a special use).
     subscribed_below: bool,
     special_below: bool,
 }
@@ -103,23 +103,30 @@ struct Known {
 pub(super) fn evaluate(spec: &ListSpec, folders: Vec<Folder>) -> Vec<Entry> {
     let patterns: Vec<String> =
         spec.patterns.iter().map(|p| canonical(format!("{}{p}", spec.reference))).collect();
-    let known = known(folders);
+    let known = known(folders, &patterns);
     let mut names: Vec<&String> = known.keys().collect();
     names.sort_by_key(|n| (n.as_str() != "INBOX", !n.starts_with("INBOX/"), n.as_str()));
     let mut entries = Vec::new();
     for name in names {
-        if patterns.iter().any(|p| p.len() <= PATTERN_MAX && matches(p.as_bytes(), name.as_bytes())) {
+        if is_named(&patterns, name) {
             entries.extend(entry(spec, name, &known[name], &patterns));
         }
     }
     entries
 }
 
-fn known(folders: Vec<Folder>) -> BTreeMap<String, Known> {
+fn is_named(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|p| p.len() <= PATTERN_MAX && matches(p.as_bytes(), name.as_bytes()))
+}
+
+fn known(folders: Vec<Folder>, patterns: &[String]) -> BTreeMap<String, Known> {
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
     let mut above: BTreeSet<String> = BTreeSet::new();
     for folder in folders {
-        let (subscribed, special) = (folder.subscribed, !folder.special_use.is_empty());
+        // A folder that the pattern names itself is listed itself.
+        let unlisted = !is_named(patterns, &folder.name);
+        let (subscribed, special) =
+            (folder.subscribed && unlisted, !folder.special_use.is_empty() && unlisted);
         let mut end = folder.name.len();
         while let Some(at) = folder.name[..end].rfind('/') {
             let level = folder.name[..at].to_owned();

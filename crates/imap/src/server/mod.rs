@@ -219,6 +219,10 @@ impl Server {
             return self.tell();
         }
         match self.reader.next_event() {
+            None if self.reader.is_flooded() => {
+                self.close("[TOOBIG] That line has no end");
+                true
+            }
             None => false,
             Some(Event::Command(text)) => {
                 self.command(&text);

@@ -17,6 +17,8 @@ pub(super) struct Search {
     returns: Option<Returns>,
     sorted: bool,
     modseq: bool,
+    /// The whole result, while the mod-sequences of its ends are asked for.
+    whole: Option<Found>,
 }
 
 /// Replaces what only this session knows by UIDs.
@@ -62,11 +64,36 @@ impl Server {
             (None, None) => Order::Uid,
         };
         let ask = SearchAsk { key: resolve(open, key), order, modseq };
-        let search = Search { tag, by, returns, sorted, modseq };
+        let search = Search { tag, by, returns, sorted, modseq, whole: None };
         self.ask(Ask::Search(Box::new(ask)), Job::Search(Box::new(search)));
     }
 
-    pub(super) fn found(&mut self, search: Search, answer: Answer) {
+    /// RFC 7162 §3.1.5: with MIN or MAX alone the mod-sequence told is that of these messages.
+    fn asks_ends(&mut self, search: &Search, found: &Found) -> Option<UidSet> {
+        let returns =
+            search.returns.filter(|r| (r.min || r.max) && !r.all && !r.count && r.partial.is_none())?;
+        if !search.modseq || search.whole.is_some() || search.sorted {
+            return None;
+        }
+        let open = self.folder.as_ref()?;
+        let shown: UidSet = UidSet::of(found.uids.clone()).intersect(open.view.uids());
+        let ends = [shown.first().filter(|_| returns.min), shown.last().filter(|_| returns.max)];
+        Some(UidSet::of(ends.into_iter().flatten().collect())).filter(|s| !s.is_empty())
+    }
+
+    pub(super) fn found(&mut self, mut search: Search, answer: Answer) {
+        let answer = match answer {
+            Answer::Found(found) => match (self.asks_ends(&search, &found), search.whole.take()) {
+                (Some(ends), _) => {
+                    let ask = SearchAsk { key: SearchKey::Uids(ends), order: Order::Uid, modseq: true };
+                    search.whole = Some(found);
+                    return self.ask(Ask::Search(Box::new(ask)), Job::Search(Box::new(search)));
+                }
+                (None, Some(whole)) => Answer::Found(Found { modseq: found.modseq, ..whole }),
+                (None, None) => Answer::Found(found),
+            },
+            answer => answer,
+        };
         let text = if search.sorted { "Sort completed" } else { "Search completed" };
         let tail = match answer {
             Answer::Found(found) => {

@@ -248,7 +248,15 @@ impl Server {
         if self.selected_group().is_some() {
             self.use_condstore();
         }
-        self.ask(Ask::Notify(spec), Job::Plain(Box::new(Tail::ok(tag, "Notify completed"))));
+        self.ask(Ask::Notify(spec), Job::Notify(tag));
+    }
+
+    /// RFC 5465 §3.1: the counters stand before the tagged line.
+    pub(super) fn noticing(&mut self, tag: String, rows: Vec<(String, crate::ask::StatusRow)>) {
+        let rows = rows.into_iter().map(|row| Notice::Status(Box::new(row)));
+        self.notices = rows.collect();
+        self.flush_notices();
+        self.finish(Tail::ok(tag, "Notify completed"));
     }
 
     /// RFC 5465 §5: STATUS and LIST about other folders.

@@ -46,3 +46,26 @@ fn an_idle_session_on_a_large_folder_holds_next_to_nothing() {
     assert!(size_of::<Open>() <= 320, "{}", size_of::<Open>());
     assert_eq!(server.deadline(), Some(now + Span::mins(4)));
 }
+
+#[test]
+fn a_line_without_end_ends_the_session_and_holds_no_memory() {
+    let mut server = Server::new(Arc::new(Settings::default()), SessionId(1));
+    let (now, mut said, mut fed) = (Now::from_secs(5), Vec::new(), 0);
+    server.opened(now);
+    let closed = (0..10_000).any(|_| {
+        server.received(now, &[b'x'; 4096]);
+        fed += 4096;
+        let mut closed = false;
+        while let Some(action) = server.next() {
+            match action {
+                Action::Send(bytes) => said.extend_from_slice(&bytes),
+                Action::Close => closed = true,
+                _ => {}
+            }
+        }
+        assert!(server.reader.held() < 200_000);
+        closed
+    });
+    assert!(closed && fed < 8 << 20, "{fed}");
+    assert!(String::from_utf8_lossy(&said).contains("* BYE [TOOBIG] That line has no end s=1\r\n"));
+}

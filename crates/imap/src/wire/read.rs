@@ -6,8 +6,11 @@
 
 /// Longest line, not counting literals.
 pub const LINE_MAX: usize = 65_536;
-/// Longest command with its literals before anybody has logged in.
-pub const BEFORE_LOGIN_MAX: usize = 24_576;
+/// Longest command with its literals before anybody has logged in: an ID command with all that
+/// RFC 2971 §3.3 lets it hold fits.
+pub const BEFORE_LOGIN_MAX: usize = 49_152;
+/// Octets of one command that are skipped before the client counts as hostile.
+pub const SKIP_MAX: u64 = 4 << 20;
 /// Longest command with its literals (message contents do not count).
 pub const COMMAND_MAX: usize = 262_144;
 
@@ -51,7 +54,7 @@ pub struct Reader {
     searched: usize,
     head: Vec<u8>,
     mode: Mode,
-    poisoned: bool,
+    skipped: u64,
     pub limit: usize,
 }
 
@@ -63,7 +66,7 @@ impl Default for Reader {
             searched: 0,
             head: Vec::new(),
             mode: Mode::Line,
-            poisoned: false,
+            skipped: 0,
             limit: BEFORE_LOGIN_MAX,
         }
     }
@@ -81,6 +84,10 @@ impl Reader {
     /// Drops everything unread: before TLS starts (RFC 9051 §6.2.1).
     pub fn clear(&mut self) {
         *self = Reader { limit: self.limit, ..Reader::default() };
+    }
+    /// More than [`SKIP_MAX`] octets of a line without end were skipped.
+    pub fn is_flooded(&self) -> bool {
+        self.skipped > SKIP_MAX
     }
     /// The command's text so far.
     pub fn head(&self) -> &[u8] {
@@ -118,19 +125,17 @@ impl Reader {
     /// said for it.
     pub fn skip(&mut self, literal: Literal) {
         self.head = Vec::new();
-        self.poisoned = true;
         self.mode = Mode::Skip(literal.size);
     }
     /// Discard the rest of the line under way, silently.
     pub fn skip_line(&mut self) {
         self.head = Vec::new();
-        self.poisoned = true;
         self.mode = Mode::SkipLine;
     }
     /// Forget the command under way: the client waits for a go-ahead that will not come.
     pub fn forget(&mut self) {
         self.head = Vec::new();
-        self.poisoned = false;
+        self.skipped = 0;
         self.mode = Mode::Line;
     }
 
@@ -232,13 +237,17 @@ impl Reader {
         let Some((text, end)) = self.find_line() else {
             // Keep a little, so that an announced literal at the end can still be read.
             let keep = self.input.len().saturating_sub(32).max(self.at);
+            self.skipped += (keep - self.at) as u64;
             self.advance(keep - self.at);
             return None;
         };
         let announced = announced(&self.input[self.at..text]);
         self.advance(end - self.at);
         match announced {
-            Some((literal, _)) if !literal.waits => self.mode = Mode::Skip(literal.size),
+            Some((literal, _)) if !literal.waits => {
+                self.skipped = self.skipped.saturating_add(literal.size);
+                self.mode = Mode::Skip(literal.size);
+            }
             _ => self.forget(),
         }
         Some(())

@@ -150,12 +150,12 @@ impl Desk {
         };
         watch.look(selected).map_err(translate::refusal)?;
         watch.waiting.clear();
-        if watch.spec.status {
-            let rows = watch.all(selected).map_err(translate::refusal)?;
-            watch.waiting.extend(rows.into_iter().map(|row| Notice::Status(Box::new(row))));
-        }
+        let rows = match watch.spec.status {
+            true => watch.all(selected).map_err(translate::refusal)?,
+            false => Vec::new(),
+        };
         self.watch = Some(Box::new(watch));
-        Ok(Answer::Done)
+        Ok(Answer::Noticing(rows))
     }
 }
 
