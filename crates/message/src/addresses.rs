@@ -220,7 +220,7 @@ fn bare(mut words: Words) -> Element {
 fn addr_spec(c: &mut Cursor<'_>, words: &mut Words) -> Option<Entry> {
     c.at += 1;
     let local = words.take_local();
-    c.skip_blanks();
+    skip_keep_comment(c, words);
     let domain = domain(c);
     skip_keep_comment(c, words);
     if c.peek() == Some(b'<') {
@@ -252,7 +252,7 @@ fn angle(c: &mut Cursor<'_>, mut words: Words) -> Entry {
             }
             Some(b'@') => {
                 c.at += 1;
-                c.skip_blanks();
+                c.skip_cfws();
                 found = domain(c);
             }
             Some(b) if is_atext(b) || b == b'.' => {
@@ -371,6 +371,7 @@ mod tests {
             "Mary Smith|@node.test:mary@example.net , jdoe@test.example",
         );
         check("john . smith@x.org", "john.smith@x.org");
+        check("a(b(c)d)@(e)x.org (f)", "f|a@x.org");
         check("joe@[192.0.2.1]", "joe@[192.0.2.1]");
         check("", "");
         check(" , ,", "");

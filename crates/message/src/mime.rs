@@ -19,8 +19,8 @@ use crate::transfer::Encoding;
 pub const DEPTH_MAX: usize = 100;
 /// Parts of one message; after that, boundaries are ordinary text.
 pub const PARTS_MAX: usize = 10_000;
-/// RFC 2046 §5.1.1 says 70; longer boundaries are compared by their beginning.
-pub const BOUNDARY_MAX: usize = 80;
+/// RFC 2046 §5.1.1 says 70; longer boundaries than this are compared by their beginning.
+pub const BOUNDARY_MAX: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -425,7 +425,8 @@ impl<'a> Parser<'a> {
         self.parts[index].head = start..body;
         self.parts[index].body = body..body;
         self.parts[index].encoding = Encoding::of(params::token(content.encoding.unwrap_or(b"")));
-        let default_message = self.parts[index].in_digest && (!seen.ctype || !seen.mime);
+        self.parts[index].in_digest &= !seen.ctype;
+        let default_message = self.parts[index].in_digest;
         self.contents[index] = content;
         let lines = self.lines_to(body);
         self.parts[index].lines = lines;
@@ -527,10 +528,15 @@ impl<'a> Parser<'a> {
     fn boundary(&mut self, hit: &Hit) -> Todo {
         let target = self.open[hit.which].part;
         self.close_until(Some(target), hit.text_end, hit.line);
-        let after = memchr(b'\n', &self.data[hit.line..]).map_or(self.data.len(), |n| hit.line + n + 1);
+        let line_end = memchr(b'\n', &self.data[hit.line..]);
+        let after = line_end.map_or(self.data.len(), |n| hit.line + n + 1);
         if hit.closes {
             self.open.truncate(hit.which);
             return Todo::Body(after);
+        }
+        // Cut off within the line: no part came of it.
+        if line_end.is_none() {
+            return Todo::Done;
         }
         self.open.truncate(hit.which + 1);
         self.add(Some(target), after);
