@@ -340,6 +340,26 @@ async fn several_messages_of_one_command_come_together_and_one_replaces_another(
     );
 }
 
+// RFC 5464, RFC 5465.
+#[tokio::test(start_paused = true)]
+async fn entries_are_kept_and_other_folders_are_told_of() {
+    let house = house().await;
+    let mut ann = house.imap("ann").await;
+    ann.ok("SETMETADATA INBOX (/private/comment \"mine\" /shared/comment \"ours\")").await;
+    let said = ann.ok("GETMETADATA INBOX (/private/comment /shared/comment)").await;
+    assert!(said.contains("mine") && said.contains("ours"), "{said}");
+    ann.ok("SELECT Sent").await;
+    ann.ok("NOTIFY SET (PERSONAL (MessageNew MessageExpunge MailboxName))").await;
+    ann.send("i IDLE\r\n").await;
+    assert!(ann.line().await.starts_with('+'));
+    house.deliver(1, LETTER).await;
+    let said = ann.line().await;
+    assert!(said.starts_with("* STATUS INBOX (") && said.contains("MESSAGES 1"), "{said}");
+    house.imap("ann").await.ok("CREATE Fresh").await;
+    let said = ann.line().await;
+    assert!(said.starts_with("* LIST (") && said.contains("Fresh"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn pop3_serves_and_deletes_what_imap_sees() {
     let house = house().await;

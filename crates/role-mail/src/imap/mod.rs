@@ -48,15 +48,21 @@ const SWEEP_ROUNDS: u64 = 20;
 pub async fn tend(site: Site, stop: drive::Stop) {
     let (store, hub) = (site.store().clone(), site.hub().clone());
     drive::until_stop(&stop, async move {
+        let mut failing = false;
         for round in 1u64.. {
             site.world().clock.sleep_until(site.now() + TEND_EVERY).await;
             let mut done = mailbox::digest::tend(&store, &hub).await;
             if done.is_ok() && round.is_multiple_of(INDEX_ROUNDS) {
                 done = mailbox::text::tend(&store, &hub).await;
             }
-            if let Err(error) = done {
-                tracing::warn!(%error, "summaries or text index could not be written; they will be made when needed");
+            // Said once, not four times a second.
+            match &done {
+                Err(error) if !failing => {
+                    tracing::warn!(%error, "summaries or text index cannot be written; they are made when needed");
+                }
+                _ => {}
             }
+            failing = done.is_err();
             if round.is_multiple_of(SWEEP_ROUNDS) {
                 hub.sweep(site.now());
             }
