@@ -254,7 +254,7 @@ fn what_is_too_long_is_refused_and_the_session_lives() {
     talk(&format!(
         "C-: a NOOP \nC*6000: xxxxxxxxxx\nC:\nS: a BAD The command is too long\n\
          C: b LOGIN {{99999}}\nS: b BAD [TOOBIG] …\n\
-         C: c LOGIN {{40000+}}\nC*4000: yyyyyyyyyy\nC:  pw\nS: c BAD [TOOBIG] …\n\
+         C: c LOGIN {{60000+}}\nC*6000: yyyyyyyyyy\nC:  pw\nS: c BAD [TOOBIG] …\n\
          {LOGIN}C: d NOOP\nS: d OK NOOP completed\n"
     ));
 }

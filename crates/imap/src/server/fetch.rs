@@ -288,8 +288,8 @@ impl Server {
             Tail::refused(fetch.tag, &Refusal::new(Code::UnknownCte, why))
         } else if fetch.by == By::Seq && fetch.told < fetch.want {
             // RFC 2180 §4.1.2: the client should learn that some of what it asked for is gone.
-            let why = "Some of these messages were expunged by another session";
-            Tail::refused(fetch.tag, &Refusal::new(Code::ExpungeIssued, why))
+            Tail::ok(fetch.tag, "Some of these messages were expunged by another session")
+                .with_code(Code::ExpungeIssued.name().into())
         } else {
             Tail::ok(fetch.tag, "Fetch completed")
         };

@@ -268,8 +268,10 @@ impl Server {
                         .with(StatusItems::UID_NEXT)
                         .with(StatusItems::UID_VALIDITY)
                         .with(StatusItems::UNSEEN);
-                    let more =
-                        if self.enabled.condstore { StatusItems::HIGHEST_MODSEQ } else { StatusItems(0) };
+                    // RFC 5465 §5.2: who asked for FlagChange gets the mod-sequence.
+                    let flags = self.notify.iter().flat_map(|n| &n.groups).any(|g| g.events.flag_change);
+                    let counted = flags || self.enabled.condstore;
+                    let more = if counted { StatusItems::HIGHEST_MODSEQ } else { StatusItems(0) };
                     self.tell_status(&status.0, &status.1, items.with(more));
                 }
                 Notice::Folder { folder, old_name, deleted } => {
