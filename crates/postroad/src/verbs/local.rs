@@ -34,8 +34,9 @@ pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
 }
 
 pub fn completions(shell: clap_complete::Shell) -> Result<(), String> {
-    clap_complete::generate(shell, &mut Cli::command(), "postroad", &mut std::io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "postroad", &mut script);
+    std::io::stdout().write_all(&script).map_err(|e| format!("The script cannot be written: {e}."))
 }
 
 pub fn man(to: &Path) -> Result<(), String> {
