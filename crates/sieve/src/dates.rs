@@ -45,7 +45,10 @@ pub(crate) fn part(secs: i64, zone_min: i32, name: &str) -> Option<String> {
         "minute" => format!("{:02}", c.minute),
         "second" => format!("{:02}", c.second),
         "time" => clock,
-        "iso8601" => format!("{:04}-{:02}-{:02}T{clock}{iso_zone}", c.year, c.month, c.day),
+        "iso8601" => {
+            let zone = if zone_min == 0 { "Z" } else { iso_zone.as_str() };
+            format!("{:04}-{:02}-{:02}T{clock}{zone}", c.year, c.month, c.day)
+        }
         "std11" => {
             let day = DAYS.get(c.weekday as usize).copied().unwrap_or("Sun");
             format!("{day}, {:02} {month} {:04} {clock} {zone}", c.day, c.year)

@@ -15,6 +15,8 @@ use crate::limits::Limits;
 use crate::matching::{self, Key, Kind};
 use crate::template::{Piece, Template};
 
+#[cfg(test)]
+mod cases;
 mod commands;
 mod flags;
 mod tests;

@@ -153,7 +153,9 @@ pub(crate) fn fits(how: Matching, value: &str, key: &Key<'_>) -> Option<Vec<Stri
         Key::Text(key) => key,
         Key::Regular(_, regex) => {
             let groups = regex.captures(value)?;
-            return Some(groups.iter().map(|m| m.map_or_else(String::new, |m| m.as_str().to_owned())).collect());
+            return Some(
+                groups.iter().map(|m| m.map_or_else(String::new, |m| m.as_str().to_owned())).collect(),
+            );
         }
     };
     let yes = match how.kind {

@@ -78,6 +78,25 @@ struct State {
     passed: usize,
 }
 
+impl State {
+    /// False, and an error, if there is no such folder.
+    fn store(&mut self, folder: &str, create: bool, message: Vec<u8>, flags: Vec<String>) -> bool {
+        let folder = match folder.to_ascii_uppercase().starts_with("INBOX") {
+            true => format!("INBOX{}", &folder[5..]),
+            false => folder.to_owned(),
+        };
+        let known = folder == "INBOX" || self.store.contains_key(&folder);
+        if folder.contains('/') || !known && !create {
+            let why = if folder.contains('/') { "bad name" } else { "does not exist" };
+            self.errors.push(format!("failed to store into mailbox '{folder}': {why}"));
+            return false;
+        }
+        let post = Post { message, from: String::new(), to: String::new(), flags: stored(flags) };
+        self.store.entry(folder).or_default().push(post);
+        true
+    }
+}
+
 struct Files(PathBuf);
 
 impl Library for Files {
@@ -209,33 +228,10 @@ impl Bench {
         for action in actions {
             match action {
                 Action::Keep { flags, version, .. } => {
-                    let post = Post {
-                        message: texts[version].clone(),
-                        from: String::new(),
-                        to: String::new(),
-                        flags,
-                    };
-                    state.store.entry("INBOX".into()).or_default().push(post);
+                    state.store("INBOX", true, texts[version].clone(), flags);
                 }
                 Action::FileInto { folder, flags, create, version, .. } => {
-                    let folder =
-                        if folder.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { folder };
-                    let known = folder == "INBOX" || state.store.contains_key(&folder);
-                    if folder.contains('/') {
-                        state.errors.push(format!("failed to store into mailbox '{folder}': bad name"));
-                        fine = false;
-                    } else if !known && !create {
-                        state.errors.push(format!("failed to store into mailbox '{folder}': does not exist"));
-                        fine = false;
-                    } else {
-                        let post = Post {
-                            message: texts[version].clone(),
-                            from: String::new(),
-                            to: String::new(),
-                            flags,
-                        };
-                        state.store.entry(folder).or_default().push(post);
-                    }
+                    fine &= state.store(&folder, create, texts[version].clone(), flags);
                 }
                 Action::Redirect { to, version } => {
                     let message = texts[version].clone();
@@ -269,12 +265,8 @@ impl Bench {
             }
         }
         if !fine {
-            let post = Post {
-                message: texts[0].clone(),
-                from: String::new(),
-                to: String::new(),
-                flags: Vec::new(),
-            };
+            let post =
+                Post { message: texts[0].clone(), from: String::new(), to: String::new(), flags: Vec::new() };
             state.store.entry("INBOX".into()).or_default().push(post);
         }
         state.marks.extend(run.marks.iter().map(|m| m.name.clone()));
@@ -324,6 +316,12 @@ fn bench(run: &Run<'_>) -> &'static Bench {
     run.guest.expect("only a bench compiles guests")
 }
 
+/// Dovecot marks what it stores in this way; the cases count flags.
+fn stored(mut flags: Vec<String>) -> Vec<String> {
+    flags.push("$HasNoAttachment".to_owned());
+    flags
+}
+
 /// Marks the end of a test that has failed.
 const FAILED: &str = "\u{1}test failed: ";
 
@@ -345,6 +343,7 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
             run.actions.clear();
             run.keeps = true;
             bench.state.borrow_mut().sent.clear();
+            run.flags.clear();
             let depth = (run.stack.len(), run.scopes.len());
             let end = run.commands(body);
             let mut state = bench.state.borrow_mut();
@@ -366,32 +365,7 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
                 format!("{FAILED}line {}: {}", call.place.line, run.text(call, 0)),
             ));
         }
-        "test_set" => {
-            let (name, value) = (run.text(call, 0), run.text(call, 1));
-            {
-                let mut state = bench.state.borrow_mut();
-                match name.as_str() {
-                    "envelope.from" => state.from = path(&value),
-                    "envelope.to" => state.to = path(&value).unwrap_or_default(),
-                    "message" => {
-                        let head = message::Head::parse(value.as_bytes());
-                        let first = |names: &[&str]| {
-                            names.iter().find_map(|n| head.get(n)).and_then(|f| {
-                                message::addresses::mailboxes(f.raw()).into_iter().next().map(|m| m.address)
-                            })
-                        };
-                        state.from = first(&["Return-Path", "Sender", "From"]).or(state.from.take());
-                        if let Some(to) = first(&["Envelope-To", "To"]) {
-                            state.to = to;
-                        }
-                    }
-                    "envelope.auth" => state.auth = Some(value.clone()),
-                    _ => {}
-                }
-            }
-            let message = if name == "message" { value.into_bytes() } else { run.message().to_vec() };
-            change(run, message);
-        }
+        "test_set" => set(run, call),
         "test_config_set" => {
             bench.state.borrow_mut().config.insert(run.text(call, 0), run.text(call, 1));
         }
@@ -426,6 +400,35 @@ pub(crate) fn command<'a>(run: &mut Run<'a>, call: &'a Call, body: &'a [Command]
         _ => {}
     }
     Ok(Flow::Next)
+}
+
+fn set(run: &mut Run<'_>, call: &Call) {
+    let bench = bench(run);
+    let (name, value) = (run.text(call, 0), run.text(call, 1));
+    {
+        let mut state = bench.state.borrow_mut();
+        match name.as_str() {
+            "envelope.from" => state.from = path(&value),
+            "envelope.to" => state.to = path(&value).unwrap_or_default(),
+            "message" => {
+                let head = message::Head::parse(value.as_bytes());
+                let first = |names: &[&str]| {
+                    names.iter().find_map(|n| head.get(n)).and_then(|f| {
+                        message::addresses::mailboxes(f.raw()).into_iter().next().map(|m| m.address)
+                    })
+                };
+                state.from = first(&["Return-Path", "Sender", "From"]).or(state.from.take());
+                if let Some(to) = first(&["Envelope-To", "To"]) {
+                    state.to = to;
+                }
+            }
+            "envelope.auth" => state.auth = Some(value.clone()),
+            _ => {}
+        }
+    }
+    run.flags.clear();
+    let message = if name == "message" { value.into_bytes() } else { run.message().to_vec() };
+    change(run, message);
 }
 
 fn message(run: &mut Run<'_>, call: &Call) -> bool {
@@ -485,6 +488,9 @@ pub(crate) fn test<'a>(run: &mut Run<'a>, call: &'a Call) -> Ran<bool> {
                     }
                 }
             }
+            bench.execute(run);
+            run.actions.clear();
+            run.keeps = true;
             Ok(true)
         }
         "test_error" => {

@@ -139,6 +139,10 @@ fn named(head: &Head<'_>, to: &str) -> String {
     let boxes = fields.iter().flat_map(|name| head.all(name)).flat_map(|f| addresses::mailboxes(f.raw()));
     let name = boxes.into_iter().find(|m| m.address.eq_ignore_ascii_case(to)).and_then(|m| m.name);
     match name {
+        Some(name) if name.is_ascii() => {
+            let quoted = name.replace(['\\', '"'], "");
+            format!("\"{quoted}\" <{to}>")
+        }
         Some(name) => edit::mailbox(Some(&name), to),
         None => format!("<{to}>"),
     }

@@ -338,12 +338,13 @@ impl Typed for Structure {
         match self.part(part as u32) {
             Some(part) => {
                 let content = part.content(message);
-                let said = Head::within(message, part.head.clone()).has("Content-Type");
                 // A broken Content-Type says nothing, so it does not say text either.
-                let (kind, subtype) = match &content.ctype {
-                    None if said => Default::default(),
-                    _ => content.media(),
-                };
+                let said = Head::within(message, part.head.clone()).text("Content-Type");
+                let broken = said.is_some_and(|said| {
+                    let media = said.split(';').next().unwrap_or_default();
+                    content.ctype.is_none() || media.matches('/').count() != 1
+                });
+                let (kind, subtype) = if broken { Default::default() } else { content.media() };
                 (kind, subtype, content.charset())
             }
             None => Default::default(),

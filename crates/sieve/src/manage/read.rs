@@ -75,28 +75,31 @@ pub(super) fn command(input: &[u8], literal_max: u64) -> Read {
                 Err(true) => return broken(input, at, "a literal is written {size+}"),
                 Err(false) => return Read::Wait,
             },
-            _ => {
-                let end = input[at..].iter().position(|b| b" \t\r\n\"{(".contains(b));
-                let Some(len) = end else {
-                    return if input.len() - at > LINE_MAX {
-                        broken(input, at, "a word is too long")
-                    } else {
-                        Read::Wait
-                    };
-                };
-                let text = String::from_utf8_lossy(&input[at..at + len.max(1)]).into_owned();
-                at += len.max(1);
-                match text.parse::<u64>() {
-                    Ok(n) if text.bytes().all(|b| b.is_ascii_digit()) => Word::Number(n),
-                    _ => Word::Atom(text.to_ascii_uppercase()),
+            _ => match atom(&input[at..]) {
+                Some((word, used)) => {
+                    at += used;
+                    word
                 }
-            }
+                None if input.len() - at > LINE_MAX => return broken(input, at, "a word is too long"),
+                None => return Read::Wait,
+            },
         };
         words.push(word);
         if words.len() > WORDS_MAX {
             return broken(input, at, "the command has too many words");
         }
     }
+}
+
+/// A word or number and its length; nothing if it may go on.
+fn atom(input: &[u8]) -> Option<(Word, usize)> {
+    let len = input.iter().position(|b| b" \t\r\n\"{(".contains(b))?.max(1);
+    let text = String::from_utf8_lossy(&input[..len]).into_owned();
+    let word = match text.parse::<u64>() {
+        Ok(n) if text.bytes().all(|b| b.is_ascii_digit()) => Word::Number(n),
+        _ => Word::Atom(text.to_ascii_uppercase()),
+    };
+    Some((word, len))
 }
 
 /// Throws away up to the end of the line.
