@@ -8,7 +8,7 @@ mod crypt;
 mod des;
 mod scheme;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
@@ -119,6 +119,9 @@ pub fn verify_nobody(password: &str, cost: Cost) -> Fit {
     Fit::No
 }
 
+/// Blocks of one KiB in a piece of memory just above 32 MiB.
+const BLOCKS_ROOM: usize = 33 << 10;
+
 fn argon(
     algorithm: Algorithm,
     password: &str,
@@ -128,8 +131,13 @@ fn argon(
 ) -> Option<Vec<u8>> {
     let params = Params::new(memory_kib, passes, lanes, Some(len)).ok()?;
     let mut out = vec![0; len];
+    // The system's allocator gives pieces above 32 MiB back as soon as they are dropped; smaller
+    // ones it keeps, a hundred KiB for each session that logged in. Room never touched costs nothing.
+    let count = params.block_count();
+    let mut blocks: Vec<Block> = Vec::with_capacity(count.max(BLOCKS_ROOM));
+    blocks.resize(count, Block::default());
     Argon2::new(algorithm, Version::V0x13, params)
-        .hash_password_into(password.as_bytes(), salt, &mut out)
+        .hash_password_into_with_memory(password.as_bytes(), salt, &mut out, &mut blocks)
         .ok()?;
     Some(out)
 }
