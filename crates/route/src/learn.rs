@@ -227,6 +227,11 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
 /// Takes an outcome.
 pub fn learn(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now) -> Lesson {
     land(state, outcome, now);
+    learn_also(state, outcome, settings, now)
+}
+
+/// As [`learn`], for further recipients of the same try.
+pub fn learn_also(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now) -> Lesson {
     match outcome.told {
         Told::NotTried => lesson(Next::Again, Reason::new("try.none", "the try was not made")),
         Told::Taken => taken(state, outcome, settings, now),

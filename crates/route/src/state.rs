@@ -365,6 +365,11 @@ impl State {
         (state, lost)
     }
 
+    /// A greeting taught something about this host (see [`crate::learn_banner`]).
+    pub fn note_banner(&mut self, host: &str) {
+        self.dirty.insert(format!("b/{host}"));
+    }
+
     /// How many groups are known.
     pub fn groups(&self) -> usize {
         self.groups.len()

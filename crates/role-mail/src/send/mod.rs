@@ -1,0 +1,29 @@
+//! Mail goes out: what is due is planned, dialled, told, and ended in one commit.
+//!
+//! What it is: one loop ([`yard`]) that holds the messages under way, asks [`route::plan`] for
+//! each destination, hands jobs to connections ([`line`]), takes their outcomes to
+//! [`route::learn`], and ends messages in groups ([`ends`]). What it is not: rules about routes
+//! (the judge has them) or the queue (the spool has it). Begin with [`run`].
+
+pub mod ends;
+mod flight;
+mod job;
+mod landing;
+mod line;
+pub(crate) mod notice;
+pub mod orders;
+pub mod outbound;
+mod places;
+mod senders;
+mod yard;
+
+pub use outbound::Outbound;
+
+use drive::Stop;
+
+use crate::Site;
+
+/// Sends until the server stops, then lets what is under way end.
+pub async fn run(site: Site, stop: Stop) {
+    yard::run(site, stop).await;
+}

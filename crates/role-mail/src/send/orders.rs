@@ -1,0 +1,1 @@
+//! What the operator asks and orders about the queue and the routes.

@@ -1,0 +1,60 @@
+//! What the sender shares with the rest of the site: what routes have learned, and the judge's
+//! view of our settings.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use route::{Egress, State};
+use stdx::Span;
+
+use crate::Settings;
+
+/// One per site.
+#[derive(Default)]
+pub struct Outbound {
+    routes: Mutex<State>,
+}
+
+impl Outbound {
+    /// What routes have learned. Hold it for a moment only.
+    pub fn routes(&self) -> MutexGuard<'_, State> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The judge's view of the ways out.
+pub fn egresses(settings: &Settings) -> Vec<Egress> {
+    settings.egresses.iter().map(|e| egress(settings, e)).collect()
+}
+
+fn egress(settings: &Settings, e: &crate::Egress) -> Egress {
+    let source = e.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut out = match &e.relay {
+        Some(relay) => Egress::relay(&e.name, &relay.host, relay.port),
+        None => Egress::address(&e.name, source, &e.helo),
+    };
+    if e.source.is_none() {
+        // The system chooses the address; there is nothing SPF could be asked about.
+        out.addresses.clear();
+    }
+    if let Some(rules) = settings.egress_rules.get(&e.name) {
+        out.forwards = rules.forwards.unwrap_or(out.forwards);
+        out.verified = rules.verified.clone().map(|v| v.into_iter().collect());
+        out.network = rules.network.clone();
+        out.warm_up = rules.warm_up_since.map(route::WarmUp::new);
+        if !rules.addresses.is_empty() {
+            out.addresses = rules.addresses.clone();
+        }
+    }
+    out
+}
+
+/// The judge's settings from ours.
+pub fn judging(settings: &Settings) -> route::Settings {
+    route::Settings {
+        expire: settings.give_up_after,
+        delay_notice: settings.delay_notice_after.min(Span::hours(1)),
+        slots_max: settings.sessions_per_destination_max.min(1000) as u16,
+        ..route::Settings::default()
+    }
+}
