@@ -92,16 +92,13 @@ impl Watch {
             } else {
                 u64::from(row.uid_next) << 32 | (row.messages & 0xffff_ffff)
             };
+            let messages = events.message_new || events.message_expunge || events.flag_change;
             match self.told.get(&found.id) {
-                Some((old, _)) if old.name != found.name => {
-                    if events.mailbox_name {
-                        self.tell(&found, Some(old.name.clone()), false);
-                    }
+                Some((old, _)) if old.name != found.name && events.mailbox_name => {
+                    self.tell(&found, Some(old.name.clone()), false);
                 }
-                Some((_, before)) if *before != mark && selected != Some(found.id) => {
-                    if events.message_new || events.message_expunge || events.flag_change {
-                        self.waiting.push_back(Notice::Status(Box::new((found.name.clone(), row))));
-                    }
+                Some((_, before)) if *before != mark && selected != Some(found.id) && messages => {
+                    self.waiting.push_back(Notice::Status(Box::new((found.name.clone(), row))));
                 }
                 None if events.mailbox_name => self.tell(&found, None, false),
                 _ => {}
