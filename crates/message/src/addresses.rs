@@ -98,6 +98,9 @@ pub fn parse(value: &[u8]) -> Vec<Entry> {
     out
 }
 
+/// Words of one name or local part; further ones are left out.
+const WORDS_MAX: usize = 1000;
+
 enum Element {
     Group(Vec<u8>),
     Mailbox(Entry),
@@ -116,6 +119,11 @@ struct Words {
 }
 
 impl Words {
+    fn push(&mut self, word: Vec<u8>) {
+        if self.words.len() < WORDS_MAX {
+            self.words.push(word);
+        }
+    }
     fn phrase(&self) -> Vec<u8> {
         self.words.join(&b' ')
     }
@@ -169,7 +177,7 @@ fn element(c: &mut Cursor<'_>, in_group: bool) -> Element {
             None | Some(b',' | b';') => return bare(words),
             Some(b'"') => {
                 let word = c.quoted();
-                words.words.push(word);
+                words.push(word);
             }
             Some(b'<') => return Element::Mailbox(angle(c, words)),
             Some(b':') => {
@@ -185,7 +193,7 @@ fn element(c: &mut Cursor<'_>, in_group: bool) -> Element {
             }
             Some(b) if is_atext(b) || b == b'.' => {
                 let word = atom(c);
-                words.words.push(word);
+                words.push(word);
             }
             Some(_) => c.at += 1,
         }
@@ -225,7 +233,7 @@ fn addr_spec(c: &mut Cursor<'_>, words: &mut Words) -> Option<Entry> {
     skip_keep_comment(c, words);
     if c.peek() == Some(b'<') {
         let text = [&local[..], b"@", &domain].concat();
-        words.words.push(text);
+        words.push(text);
         return None;
     }
     let entry = Entry::Mailbox { name: words.name(), route: None, local, domain };
@@ -248,7 +256,7 @@ fn angle(c: &mut Cursor<'_>, mut words: Words) -> Entry {
             Some(b',' | b';') if !inner.words.is_empty() || !found.is_empty() => break,
             Some(b'"') => {
                 let word = c.quoted();
-                inner.words.push(word);
+                inner.push(word);
             }
             Some(b'@') => {
                 c.at += 1;
@@ -256,7 +264,7 @@ fn angle(c: &mut Cursor<'_>, mut words: Words) -> Entry {
                 found = domain(c);
             }
             Some(b) if is_atext(b) || b == b'.' => {
-                inner.words.push(c.run(|b| is_atext(b) || b == b'.').to_vec());
+                inner.push(c.run(|b| is_atext(b) || b == b'.').to_vec());
             }
             Some(_) => c.at += 1,
         }

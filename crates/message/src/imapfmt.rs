@@ -7,6 +7,11 @@ use crate::head::{Head, unfold};
 use crate::mime::{Content, Kind, Structure};
 use crate::params::Valued;
 
+/// Octets of one field's text, and of one address field, that an ENVELOPE takes in, so that no
+/// message makes a cached row as long as itself.
+const TEXT_MAX: usize = 64 * 1024;
+const LIST_MAX: usize = 1024 * 1024;
+
 /// After this many `"` or `\` a literal is shorter than a quoted string.
 const ESCAPES_MAX: usize = 4;
 
@@ -114,6 +119,7 @@ impl<'a> EnvelopeFields<'a> {
     /// senders than another; of texts the last one counts.
     pub fn of(head: &Head<'a>) -> EnvelopeFields<'a> {
         let mut e = EnvelopeFields::default();
+        let cut = |raw: &'a [u8], max: usize| &raw[..raw.len().min(max)];
         for field in head.fields() {
             let name = field.name();
             if name.len() < 2 || name.len() > 11 {
@@ -127,28 +133,30 @@ impl<'a> EnvelopeFields<'a> {
                 b'c' if field.is("Cc") => &mut e.cc,
                 b'b' if field.is("Bcc") => &mut e.bcc,
                 b'd' if field.is("Date") => {
-                    e.date = Some(field.raw());
+                    e.date = Some(cut(field.raw(), TEXT_MAX));
                     continue;
                 }
                 b's' if field.is("Subject") => {
-                    e.subject = Some(field.raw());
+                    e.subject = Some(cut(field.raw(), TEXT_MAX));
                     continue;
                 }
                 b'i' if field.is("In-Reply-To") => {
-                    e.in_reply_to = Some(field.raw());
+                    e.in_reply_to = Some(cut(field.raw(), TEXT_MAX));
                     continue;
                 }
                 b'm' if field.is("Message-ID") => {
-                    e.message_id = Some(field.raw());
+                    e.message_id = Some(cut(field.raw(), TEXT_MAX));
                     continue;
                 }
                 b'r' if field.is("References") => {
-                    e.references = Some(field.raw());
+                    e.references = Some(cut(field.raw(), TEXT_MAX));
                     continue;
                 }
                 _ => continue,
             };
-            list.extend(addresses::parse(field.raw()));
+            if list.len() < addresses::ENTRIES_MAX {
+                list.extend(addresses::parse(cut(field.raw(), LIST_MAX)));
+            }
         }
         e
     }

@@ -19,8 +19,12 @@ use crate::transfer::Encoding;
 pub const DEPTH_MAX: usize = 100;
 /// Parts of one message; after that, boundaries are ordinary text.
 pub const PARTS_MAX: usize = 10_000;
-/// RFC 2046 §5.1.1 says 70; longer boundaries than this are compared by their beginning.
-pub const BOUNDARY_MAX: usize = 1000;
+/// RFC 2046 §5.1.1 says 70; longer boundaries are compared by their beginning.
+pub const BOUNDARY_MAX: usize = 80;
+
+/// Octets of Content-* values that one message's structure takes in; after that, parts have a type
+/// and an encoding and nothing more.
+const CONTENT_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -87,6 +91,11 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
+    fn weight(&self) -> usize {
+        let params = self.ctype.as_ref().map_or(0, |v| v.params.iter().map(|(n, v)| n.len() + v.len()).sum());
+        let values = [self.id, self.description, self.disposition, self.language, self.location, self.md5];
+        params + values.into_iter().flatten().map(<[u8]>::len).sum::<usize>()
+    }
     /// The type for judging: `text`, `plain` if nothing valid was said (RFC 2045 §5.2).
     pub fn media(&self) -> (String, String) {
         match &self.ctype {
@@ -304,6 +313,7 @@ pub(crate) fn parse(data: &[u8]) -> (Structure, Vec<Content<'_>>) {
         last_child: Vec::with_capacity(8),
         current: 0,
         counted: (0, 0),
+        spent: 0,
         finder: Finder::new(b"\n--"),
     };
     p.add(None, 0);
@@ -353,6 +363,8 @@ struct Parser<'a> {
     current: u32,
     /// Line endings before a place; only goes forward.
     counted: (usize, u32),
+    /// Octets of Content-* values so far.
+    spent: usize,
     finder: Finder<'static>,
 }
 
@@ -427,6 +439,10 @@ impl<'a> Parser<'a> {
         self.parts[index].encoding = Encoding::of(params::token(content.encoding.unwrap_or(b"")));
         self.parts[index].in_digest &= !seen.ctype;
         let default_message = self.parts[index].in_digest;
+        self.spent += content.weight();
+        if self.spent > CONTENT_MAX {
+            content = Content { ctype: content.ctype, encoding: content.encoding, ..Content::default() };
+        }
         self.contents[index] = content;
         let lines = self.lines_to(body);
         self.parts[index].lines = lines;
@@ -463,10 +479,20 @@ impl<'a> Parser<'a> {
         None
     }
 
+    /// Past the limit of Content-* values, the parameters go once the boundary is known.
+    fn forget_parameters(&mut self) {
+        if self.spent > CONTENT_MAX
+            && let Some(ctype) = &mut self.contents[self.current as usize].ctype
+        {
+            ctype.params.clear();
+        }
+    }
+
     fn classify_and_go(&mut self, default_message: bool, body: usize) -> Todo {
         if let Some(text) = self.classify(default_message) {
             self.open.push(Boundary { part: self.current, text });
         }
+        self.forget_parameters();
         if self.parts[self.current as usize].kind == Kind::Message {
             self.add(Some(self.current), body);
             return Todo::Header(body);

@@ -103,6 +103,18 @@ fn depth_and_number_of_parts_are_bounded() {
     assert_eq!(Structure::of(many.as_bytes()).parts().len(), PARTS_MAX);
 }
 
+#[test]
+fn a_cached_row_stays_small_whatever_the_fields_are() {
+    let long = "x".repeat(3 << 20);
+    let part = format!("--b\r\nContent-Description: {}\r\nContent-Type: a/b; c={}\r\n\r\n", long, long);
+    let mail = format!(
+        "Subject: {long}\r\nTo: {}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{part}{part}--b--\r\n",
+        "a@b,".repeat(1 << 20)
+    );
+    let row = crate::Summary::of(mail.as_bytes()).to_bytes();
+    assert!(row.len() < 2 << 20, "{}", row.len());
+}
+
 /// RFC 9051 §6.4.5.1, the example of a multipart within a multipart and a message.
 #[test]
 fn sections_are_numbered_as_imap_numbers_them() {

@@ -16,6 +16,8 @@ use crate::{addresses, ids, subject, words2047};
 const VERSION: u8 = 1;
 /// References kept of one message; the newest.
 const REFERENCES_MAX: usize = 100;
+/// Octets of a subject that are decoded; its base is shorter still.
+const SUBJECT_MAX: usize = 16 * 1024;
 /// Octets kept of a name or address to sort by.
 const KEY_MAX: usize = 500;
 
@@ -134,7 +136,8 @@ impl Keys {
             references.truncate(1);
         }
         references.drain(..references.len().saturating_sub(REFERENCES_MAX));
-        let subject = fields.subject.map(|s| words2047::decode(&unfold(s))).unwrap_or_default();
+        let subject = fields.subject.map(|s| &s[..s.len().min(SUBJECT_MAX)]);
+        let subject = subject.map(|s| words2047::decode(&unfold(s))).unwrap_or_default();
         let (from, from_shown) = first(&fields.from);
         let (to, to_shown) = first(&fields.to);
         let (cc, _) = first(&fields.cc);
