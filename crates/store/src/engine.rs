@@ -65,13 +65,28 @@ struct Ran {
     settle: bool,
 }
 
+/// Where the index keeps what it may have to take back within a transaction: pages of memory,
+/// so no file on the disk is written for it. (In SQLite's own memory journal every statement
+/// walks all of it, which makes large batches quadratic.)
+const SCRATCH: &str = "/dev/shm";
+
+/// Settings of the process, once.
+fn tune_process(conn: &Connection) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if Path::new(SCRATCH).is_dir() {
+            let _ = conn.execute_batch(&format!("PRAGMA temp_store_directory='{SCRATCH}'"));
+        }
+    });
+}
+
 /// Settings of every connection.
 pub(crate) fn tune(conn: &Connection) -> Result<(), StoreError> {
     conn.set_prepared_statement_cache_capacity(512);
     // The log makes commits durable; NORMAL keeps the index file whole over a power cut.
     conn.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
-         PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=10000; PRAGMA temp_store=MEMORY;
+         PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=10000;
          PRAGMA recursive_triggers=ON;",
     )?;
     Ok(())
@@ -88,6 +103,7 @@ impl Engine {
             None => Connection::open_in_memory()?,
         };
         conn.execute_batch("PRAGMA page_size=4096")?;
+        tune_process(&conn);
         tune(&conn)?;
         conn.execute_batch("PRAGMA cache_size=-16000")?;
         schema::begin(&conn, schemas)?;
