@@ -127,6 +127,8 @@ pub fn remove_account(batch: &mut Batch<'_>, id: AccountId) -> Result<(), StoreE
         "DELETE FROM address WHERE account = ?1",
         "DELETE FROM credential WHERE account = ?1",
         "DELETE FROM send_as WHERE account = ?1",
+        "DELETE FROM script WHERE account = ?1",
+        "DELETE FROM script_mark WHERE account = ?1",
     ] {
         conn.prepare_cached(text)?.execute([id.0])?;
     }

@@ -13,6 +13,7 @@ mod dkim;
 mod domains;
 mod knobs;
 mod resolve;
+mod scripts;
 
 pub use accounts::{
     Account, NewAccount, State, account, account_by_login, accounts, add_account, add_address, addresses_of,
@@ -29,6 +30,10 @@ pub use domains::{
 };
 pub use knobs::{knob, knobs, set_knob, version};
 pub use resolve::{Resolved, Target, allow_send_as, forbid_send_as, may_send_as, resolve, send_as_of};
+pub use scripts::{
+    Changed, NoScript, SCRIPT_MAX, SCRIPTS_MAX, active_script, put_script, remove_script, rename_script,
+    script, script_fits, script_mark, scripts, set_active_script, set_script_mark,
+};
 pub use words::{AccountId, Address};
 
 use store::{Batch, Schema, StoreError};
@@ -36,7 +41,8 @@ use store::{Batch, Schema, StoreError};
 /// The tables of this room.
 pub const SCHEMA: Schema = Schema {
     room: "directory",
-    steps: &["
+    steps: &[
+        "
     CREATE TABLE domain (
         name TEXT PRIMARY KEY,
         alias_of TEXT,             -- mail for this name is mail for that one
@@ -95,7 +101,24 @@ pub const SCHEMA: Schema = Schema {
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE directory_version (one INTEGER PRIMARY KEY, n INTEGER NOT NULL) STRICT;
     INSERT INTO directory_version VALUES (1, 1);
-    "],
+    ",
+        "
+    CREATE TABLE script (
+        account INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        text TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        PRIMARY KEY (account, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE script_mark (
+        account INTEGER NOT NULL,
+        mark BLOB NOT NULL,
+        ends INTEGER NOT NULL,
+        PRIMARY KEY (account, mark)
+    ) STRICT, WITHOUT ROWID;
+    ",
+    ],
 };
 
 /// Tells every kept answer that it is old.
