@@ -119,9 +119,28 @@ pub async fn check_message(dns: &dyn Dns, facts: &Facts<'_>, peer: PeerResults) 
     }
 }
 
+/// Characters of a reason in a header field.
+const REASON_MAX: usize = 200;
+
+/// Reasons may quote strangers' records: only short ASCII goes into a header field.
+fn clean(text: &str) -> String {
+    text.chars().take(REASON_MAX).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
 impl Results {
     /// RFC 8601: as a header field's value.
     pub fn auth_results(&self) -> AuthResults {
+        let mut all = self.raw_results();
+        for result in &mut all.results {
+            result.reason = result.reason.take().map(|r| clean(&r));
+            for (_, value) in &mut result.facts {
+                value.truncate(value.floor_char_boundary(REASON_MAX));
+            }
+        }
+        all
+    }
+
+    fn raw_results(&self) -> AuthResults {
         let mut results = Vec::new();
         let iprev = &self.peer.iprev;
         results.push(

@@ -426,3 +426,7 @@ fn within(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+#[path = "spf_tests.rs"]
+mod tests;
