@@ -27,7 +27,14 @@ const BALLAST: &str = "ballast";
 
 /// Bodies and rows of one host. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>);
+pub struct Store(
+    pub(crate) Arc<Inner>,
+    #[expect(dead_code, reason = "it is there to be dropped")] Option<Arc<Alive>>,
+);
+
+/// Held by every clone in the house's hands; the store's own threads have none. When the last
+/// is gone the store is closed, and its folder free, before `drop` returns.
+struct Alive(Arc<Inner>);
 
 pub(crate) struct Inner {
     way: Way,
@@ -119,11 +126,11 @@ impl Store {
             dir: dir.to_owned(),
             _lock: locked,
         };
-        let store = Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() }));
-        let weak = Arc::downgrade(&store.0);
+        let store = Store::alive(Inner { way, shared, schemas: schemas.to_vec() });
+        let inner = store.0.clone();
         let housekeeper = std::thread::Builder::new()
             .name("store-upkeep".into())
-            .spawn(move || theirs.run(&weak))
+            .spawn(move || theirs.run(&Store(inner, None)))
             .map_err(starting)?;
         if let Way::Threads { threads, .. } = &store.0.way {
             lock(threads).push(housekeeper);
@@ -143,11 +150,7 @@ impl Store {
         settings: Settings,
         schemas: &[Schema],
     ) -> Result<Store, StoreError> {
-        let mut store = Store::inline_on(Arc::new(memory.clone()), settings, schemas)?;
-        if let Some(Inner { way: Way::Inline { memory: slot, .. }, .. }) = Arc::get_mut(&mut store.0) {
-            *slot = Some(memory);
-        }
-        Ok(store)
+        Store::inline(Arc::new(memory.clone()), Some(memory), settings, schemas)
     }
 
     /// The index in memory, made from whatever segments are on `disk`; everything inline.
@@ -156,10 +159,24 @@ impl Store {
         settings: Settings,
         schemas: &[Schema],
     ) -> Result<Store, StoreError> {
+        Store::inline(disk, None, settings, schemas)
+    }
+
+    fn inline(
+        disk: Arc<dyn Disk>,
+        memory: Option<disk::Memory>,
+        settings: Settings,
+        schemas: &[Schema],
+    ) -> Result<Store, StoreError> {
         let shared = Arc::new(Shared::new(disk, settings)?);
         let engine = Box::new(Mutex::new(Engine::open(None, shared.clone(), schemas)?));
-        let way = Way::Inline { engine, memory: None };
-        Ok(Store(Arc::new(Inner { way, shared, schemas: schemas.to_vec() })))
+        let way = Way::Inline { engine, memory };
+        Ok(Store::alive(Inner { way, shared, schemas: schemas.to_vec() }))
+    }
+
+    fn alive(inner: Inner) -> Store {
+        let inner = Arc::new(inner);
+        Store(inner.clone(), Some(Arc::new(Alive(inner))))
     }
 
     /// Cuts the power of a store in memory and opens it again: what was not durable is gone.
@@ -364,9 +381,9 @@ pub struct Figures {
     pub reclaimed: u64,
 }
 
-impl Drop for Inner {
+impl Drop for Alive {
     fn drop(&mut self) {
-        match &mut self.way {
+        match &self.0.way {
             Way::Threads { queue, threads, upkeep, .. } => {
                 upkeep.close();
                 queue.close();

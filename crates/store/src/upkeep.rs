@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, Weak};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use crate::engine::tune;
 use crate::shared::Shared;
-use crate::store::{INDEX, Inner};
+use crate::store::INDEX;
 use crate::{Store, StoreError, lock, reclaim};
 
 /// How often it looks around.
@@ -48,13 +48,11 @@ impl Upkeep {
         !*closing
     }
     /// The thread's whole life.
-    pub(crate) fn run(&self, store: &Weak<Inner>) {
+    pub(crate) fn run(&self, store: &Store) {
         let mut checkpoints = Checkpoints::default();
         let begun = Instant::now();
         let (mut dead, mut first) = (0, true);
         while self.wait() {
-            let Some(inner) = store.upgrade() else { return };
-            let store = Store(inner);
             let shared = store.0.shared.clone();
             if let Some(dir) = store.dir()
                 && let Err(e) = checkpoints.round(&dir.join(INDEX), &shared)
