@@ -65,7 +65,9 @@ impl Server {
         }
         let mut lasting = String::from_utf8_lossy(&lasting).into_owned();
         if !open.read_only {
-            lasting.push_str(&words);
+            // mbsync reads a keyword of this name as an absent list; `\*` covers it.
+            let named = |k: &&String| !k.is_empty() && !k.eq_ignore_ascii_case("NIL");
+            lasting.extend(open.keywords.iter().filter(named).map(|k| format!(" {k}")));
             if open.more_keywords {
                 lasting.push_str(" \\*");
             }

@@ -88,7 +88,11 @@ impl Texts {
         let structure = message::Structure::of(message);
         let body = message::text::for_search(message, &structure, BODY_BYTES_MAX);
         let head = message::Head::parse(message);
-        let fields = head.fields().map(|f| (String::from_utf8_lossy(f.name()).to_lowercase(), f.text()));
+        let fields = head.fields().map(|f| {
+            let name = String::from_utf8_lossy(f.name()).to_lowercase();
+            let text = with_addresses(&name, f.text());
+            (name, text)
+        });
         Texts { head: fields.collect(), body }
     }
     /// Adds everything to a chunk; the message has been begun.
@@ -120,6 +124,21 @@ impl Texts {
             }
         }
     }
+}
+
+/// RFC 9051 §6.4.4: FROM, TO, CC and BCC look into the envelope's addresses. Where a field spells
+/// one with comments or spaces inside, the plain spelling is added.
+fn with_addresses(name: &str, mut text: String) -> String {
+    let odd = text.contains('(') || text.contains(" @") || text.contains("@ ");
+    if odd && matches!(name, "from" | "to" | "cc" | "bcc") {
+        for mailbox in message::addresses::mailboxes(text.as_bytes()) {
+            if !text.contains(&mailbox.address) {
+                text.push(' ');
+                text.push_str(&mailbox.address);
+            }
+        }
+    }
+    text
 }
 
 /// Text of one message that is searched; what is behind it is not found.

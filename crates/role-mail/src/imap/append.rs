@@ -7,7 +7,7 @@ use mailbox::{New, UidSet, append, change};
 use message::Summary;
 use store::{BodyId, Draft, Intake, Sealed, StoreError};
 
-use super::{Desk, Said, folders, translate};
+use super::{Desk, Said, binary, folders, translate};
 
 /// Messages of one command.
 const MESSAGES_MAX: usize = 10_000;
@@ -26,6 +26,8 @@ struct Head {
     keywords: Vec<String>,
     internal: i64,
     zone: i16,
+    /// It came as literal8 and may hold NULs.
+    eight: bool,
 }
 
 impl Desk {
@@ -78,6 +80,7 @@ impl Desk {
             keywords: message.flags.keywords,
             internal: message.date.map_or(now.secs() as i64, |d| d.secs),
             zone: message.date.map_or(0, |d| d.zone),
+            eight: message.eight,
         });
         Ok(Answer::Done)
     }
@@ -88,12 +91,21 @@ impl Desk {
     }
 
     pub(super) async fn append_bytes(&mut self, bytes: &[u8], last: bool) -> Said {
+        let store = self.store().clone();
         let appending = self.appending()?;
         if let Some(draft) = &mut appending.draft {
             draft.write(bytes).await.map_err(translate::refusal)?;
         }
         if last && let (Some(draft), Some(head)) = (appending.draft.take(), appending.next.take()) {
-            let sealed = draft.seal().await.map_err(translate::refusal)?;
+            let mut sealed = draft.seal().await.map_err(translate::refusal)?;
+            if head.eight && sealed.len() <= binary::LEN_MAX {
+                let text = sealed.read_at(0, sealed.len() as usize).await.map_err(translate::refusal)?;
+                if let Some(kept) = binary::storable(&text) {
+                    let mut draft = store.draft();
+                    draft.write(&kept).await.map_err(translate::refusal)?;
+                    sealed = draft.seal().await.map_err(translate::refusal)?;
+                }
+            }
             appending.done.push((head, sealed));
         }
         Ok(Answer::Done)
@@ -127,7 +139,7 @@ impl Desk {
             }
             let mut items = Vec::with_capacity(heads.len());
             for (n, (head, size)) in heads.into_iter().enumerate() {
-                let Head { flags, keywords, internal, zone } = head;
+                let Head { flags, keywords, internal, zone, eight: _ } = head;
                 items.push(New { body: batch.body(n), size, flags, keywords, internal, zone });
             }
             let ids: Vec<BodyId> = items.iter().map(|i| i.body).collect();

@@ -6,6 +6,7 @@
 //! Begin with [`Desk`]; [`tend`] is the background work of all mailboxes.
 
 mod append;
+mod binary;
 mod change;
 mod extra;
 mod fetch;
