@@ -4,7 +4,7 @@
 //! Every commit brings a body of 10 KiB and the rows a delivery writes (message, summary, folder
 //! counters, a fact with its keys, a receipt). One line per number of writers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -135,6 +135,16 @@ fn memory() -> u64 {
     line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// Makes a new store that holds `there` messages already.
+fn prepare(runtime: &tokio::runtime::Runtime, dir: &Path, there: i64) {
+    let _ = std::fs::remove_dir_all(dir);
+    let store = Store::open(dir, Settings::default(), &[MAIL]).expect("opens");
+    let begun = Instant::now();
+    runtime.block_on(fill(&store, there));
+    let took = begun.elapsed().as_secs_f64();
+    println!("<!-- {there} messages put in {took:.0} s, {} MiB anonymous memory -->", memory());
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "target/commits-bench".to_owned()));
@@ -150,15 +160,7 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|");
     let there: i64 = args.next().and_then(|s| s.parse().ok()).unwrap_or(0);
     if there > 0 {
-        let _ = std::fs::remove_dir_all(&dir);
-        let store = Store::open(&dir, Settings::default(), &[MAIL]).expect("opens");
-        let begun = Instant::now();
-        runtime.block_on(fill(&store, there));
-        println!(
-            "<!-- {there} messages put in {:.0} s, {} MiB anonymous memory -->",
-            begun.elapsed().as_secs_f64(),
-            memory()
-        );
+        prepare(&runtime, &dir, there);
     }
     let mut next_key = 1;
     for writers in [1, 2, 20, 100] {
