@@ -66,11 +66,14 @@ pub struct Server {
     input: Vec<u8>,
     /// How much of `input` is used up.
     used: usize,
-    /// The rest of an overlong line is being thrown away.
-    skipping: bool,
+    /// How much of an overlong line has been thrown away; its end is still to come.
+    skipped: Option<usize>,
     stopping: bool,
     idle: Idle,
 }
+
+/// So much of a line without end is read before the session is ended.
+const SKIPPED_MAX: usize = 1 << 20;
 
 impl Server {
     pub fn new(settings: Arc<Settings>, session: SessionId) -> Server {
@@ -87,7 +90,7 @@ impl Server {
             errors: 0,
             input: Vec::new(),
             used: 0,
-            skipping: false,
+            skipped: None,
             stopping: false,
             idle,
         }
@@ -130,7 +133,14 @@ impl Server {
             self.close();
             return true;
         }
-        let Some(line) = self.line() else { return false };
+        let Some(line) = self.line() else {
+            if self.skipped.is_some_and(|n| n > SKIPPED_MAX) {
+                self.err("A line without end; goodbye.");
+                self.close();
+                return true;
+            }
+            return false;
+        };
         match line {
             Ok(line) => self.take(&line),
             Err(()) => self.wrong("That line is too long."),
@@ -147,10 +157,8 @@ impl Server {
             _ => COMMAND_MAX,
         };
         let Some(end) = memchr(b'\n', waiting) else {
-            if waiting.len() > limit {
-                self.skipping = true;
-            }
-            if self.skipping {
+            if self.skipped.is_some() || waiting.len() > limit {
+                self.skipped = Some(self.skipped.unwrap_or(0) + waiting.len());
                 self.input = Vec::new();
                 self.used = 0;
             } else if self.used > 0 {
@@ -162,9 +170,9 @@ impl Server {
         };
         let line = &waiting[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let fits = !self.skipping && line.len() <= limit;
+        let fits = self.skipped.is_none() && line.len() <= limit;
         let line = if fits { Ok(line.to_vec()) } else { Err(()) };
-        self.skipping = false;
+        self.skipped = None;
         self.used += end + 1;
         if self.used == self.input.len() {
             self.input = Vec::new();

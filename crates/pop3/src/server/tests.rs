@@ -297,6 +297,13 @@ fn guessing_and_babbling_end_the_session() {
     );
 }
 
+#[test]
+fn a_line_without_end_ends_the_session() {
+    let script = "S: +OK …\nC*1100000: x\nS: -ERR A line without end; goodbye.\n= close\n";
+    assert_eq!(talk::play_once(&voice(), script, talk::Way::Whole), Ok(()));
+    assert_eq!(talk::play_once(&voice(), script, talk::Way::SplitAt(20_000)), Ok(()));
+}
+
 /// Logs in and runs until the machine wants something.
 fn logged_in(maildrop: Maildrop) -> Server {
     let mut m = voice().machine();
