@@ -83,7 +83,7 @@ pub fn smtp_server(data: &[u8]) {
 pub fn smtp_client(data: &[u8]) {
     use smtp::client::{Answer, Ask, Settings, TlsPolicy};
     let mut sent = 0;
-    drive(smtp::Client::new(Settings::new("a.example", TlsPolicy::Opportunistic)), data, |ask| match ask {
+    drive(smtp::Client::new(Settings::new("a.example", TlsPolicy::IfOffered)), data, |ask| match ask {
         Ask::Next(_) if sent < 3 => {
             sent += 1;
             let to = words::Address::parse("b@b.example").expect("an address");
@@ -103,7 +103,7 @@ pub fn imap_server(data: &[u8]) {
         Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Granted),
         Ask::Enter => Answer::Welcome(Box::default()),
         Ask::Select { .. } => Answer::Selected(Box::default()),
-        Ask::List { .. } => Answer::Folders(Vec::new()),
+        Ask::Folders => Answer::Folders(Vec::new()),
         _ => Answer::Refused(Refusal { code: None, text: "no".into() }),
     });
 }
@@ -143,14 +143,15 @@ pub fn message_any(data: &[u8]) {
     for part in structure.parts() {
         assert!(part.head.end <= data.len() && part.body.end <= data.len(), "a part lies within its message");
     }
-    std::hint::black_box(message::text::for_search(data));
-    std::hint::black_box(message::text::preview(data));
+    std::hint::black_box(message::text::for_search(data, &structure, 1 << 20));
+    std::hint::black_box(message::text::preview(data, &structure));
 }
 
 pub fn mailauth_any(data: &[u8]) {
-    std::hint::black_box(message::authres::parse(&String::from_utf8_lossy(data)));
-    std::hint::black_box(message::arf::read(data));
-    std::hint::black_box(message::dsn::read(data));
+    let structure = message::Structure::of(data);
+    std::hint::black_box(message::authres::parse(data));
+    std::hint::black_box(message::arf::read(data, &structure));
+    std::hint::black_box(message::dsn::read(data, &structure));
 }
 
 pub fn reply_any(data: &[u8]) {

@@ -36,7 +36,7 @@ impl Source {
     /// A file of tests, included under `#[cfg(test)]`.
     pub fn is_test(&self) -> bool {
         let file = self.path.rsplit('/').next().unwrap_or("");
-        file == "tests.rs" || file.ends_with("_tests.rs") || file == "testsuite.rs"
+        ["tests.rs", "testsuite.rs", "cases.rs"].contains(&file) || file.ends_with("_tests.rs")
     }
 }
 
