@@ -20,6 +20,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("isync", "/usr/bin/mbsync"),
     ("mutt", "/usr/bin/mutt"),
     ("neomutt", "/usr/bin/neomutt"),
+    // What neomutt logs in with.
+    ("libsasl2-modules", "/usr/share/doc/libsasl2-modules"),
     ("fetchmail", "/usr/bin/fetchmail"),
     ("getmail6", "/usr/bin/getmail"),
     ("offlineimap3", "/usr/bin/offlineimap"),
