@@ -46,9 +46,14 @@ impl<'a> Cursor<'a> {
     pub fn need(&mut self, b: u8, why: &'static str) -> Parsed<()> {
         if self.eat(b) { Ok(()) } else { Err(Fault::Bad(why)) }
     }
-    /// Exactly one space.
+    /// A space; more of them are forgiven, old clients send them.
     pub fn space(&mut self) -> Parsed<()> {
-        self.need(b' ', "a space is missing between the arguments")
+        self.need(b' ', "a space is missing between the arguments")?;
+        self.skip_spaces();
+        Ok(())
+    }
+    pub fn skip_spaces(&mut self) {
+        while self.eat(b' ') {}
     }
     /// The end of the command; trailing spaces are forgiven.
     pub fn end(&mut self) -> Parsed<()> {

@@ -21,9 +21,9 @@ pub fn id(c: &mut Cursor<'_>) -> Parsed<Verb> {
     let mut name: Option<String> = None;
     list(c, |c| {
         match name.take() {
-            None => name = Some(lossy(&c.string()?, 30)),
+            None => name = Some(lossy(&id_word(c)?.unwrap_or_default(), 30)),
             Some(n) => {
-                let value = c.nstring()?.map(|v| lossy(&v, 1024));
+                let value = id_word(c)?.map(|v| lossy(&v, 1024));
                 if fields.len() < ID_FIELDS_MAX {
                     fields.push((n, value));
                 }
@@ -32,6 +32,18 @@ pub fn id(c: &mut Cursor<'_>) -> Parsed<Verb> {
         Ok(())
     })?;
     if name.is_some() { Err(Fault::Bad("ID takes pairs of names and values")) } else { Ok(Verb::Id(fields)) }
+}
+
+/// A string or NIL. Thunderbird 102 sends its version without quotation marks, others put commas
+/// between the pairs: what a client says of itself is no reason to turn it away.
+fn id_word<'a>(c: &mut Cursor<'a>) -> Parsed<Option<std::borrow::Cow<'a, [u8]>>> {
+    let word = match c.peek() {
+        Some(b'"' | b'{') => Some(c.string()?),
+        _ if c.eat_word("NIL") => None,
+        _ => Some(c.astring()?),
+    };
+    c.eat(b',');
+    Ok(word)
 }
 
 fn lossy(raw: &[u8], most: usize) -> String {

@@ -198,22 +198,21 @@ fn words(c: &mut Cursor<'_>) -> Parsed<Vec<String>> {
     Ok(words)
 }
 
-/// `(` items separated by single spaces `)`; may be empty.
+/// `(` items separated by spaces `)`; may be empty.
 pub(crate) fn list<'a>(
     c: &mut Cursor<'a>,
     mut item: impl FnMut(&mut Cursor<'a>) -> Parsed<()>,
 ) -> Parsed<()> {
     c.need(b'(', "a parenthesis ( is missing")?;
-    if c.eat(b')') {
-        return Ok(());
-    }
-    loop {
+    c.skip_spaces();
+    while !c.eat(b')') {
         item(c)?;
-        if c.eat(b')') {
-            return Ok(());
+        if c.peek() != Some(b')') {
+            c.need(b' ', "a parenthesis ) is missing")?;
+            c.skip_spaces();
         }
-        c.need(b' ', "a parenthesis ) is missing")?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What can only be seen from inside: how much an idle session holds.
 
 use super::*;
-use crate::ask::{Changes, Selected};
+use crate::ask::Selected;
 use crate::set::UidSet;
 use stdx::Span;
 
@@ -13,7 +13,7 @@ fn answer(ask: &Ask) -> Answer {
             let uids = UidSet::span(1, 20_000);
             Answer::Selected(Box::new(Selected { uids, uid_next: 20_001, ..Selected::default() }))
         }
-        Ask::Sync { .. } => Answer::Changes(Box::new(Changes::default())),
+        Ask::Sync { .. } => Answer::Changes(Box::default()),
         _ => Answer::Done,
     }
 }
