@@ -69,12 +69,15 @@ struct Ran {
 /// so no file on the disk is written for it. (In SQLite's own memory journal every statement
 /// walks all of it, which makes large batches quadratic.)
 const SCRATCH: &str = "/dev/shm";
+/// With less room there than this (small containers), scratch goes where SQLite puts it by itself.
+const SCRATCH_MIN: u64 = 256 << 20;
 
 /// Settings of the process, once.
 fn tune_process(conn: &Connection) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        if Path::new(SCRATCH).is_dir() {
+        let room = rustix::fs::statvfs(SCRATCH).map_or(0, |s| s.f_bavail * s.f_frsize);
+        if room >= SCRATCH_MIN {
             let _ = conn.execute_batch(&format!("PRAGMA temp_store_directory='{SCRATCH}'"));
         }
     });
