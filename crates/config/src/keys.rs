@@ -65,7 +65,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
-pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "http"];
+pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "sieve", "http"];
 pub const TLS: &[&str] = &["starttls", "implicit", "none"];
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 
@@ -93,7 +93,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "listener",
         many: true,
-        doc: "A port we listen on. Without any `[[listener]]` the standard ports are used on all addresses: 25, 587, 465, 143, 993, 110, 995 and 443.",
+        doc: "A port we listen on. Without any `[[listener]]` the standard ports are used on all addresses: 25, 587, 465, 143, 993, 110, 995, 4190 and 443.",
         keys: &[
             key(
                 "front",

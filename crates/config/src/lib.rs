@@ -30,6 +30,8 @@ pub enum Front {
     Submission,
     Imap,
     Pop3,
+    /// ManageSieve.
+    Sieve,
     Http,
 }
 
@@ -165,7 +167,7 @@ impl Config {
 
 /// The ports a mail host has when nothing else is said.
 fn standard_listeners() -> Vec<Listener> {
-    use Front::{Http, Imap, Pop3, Smtp, Submission};
+    use Front::{Http, Imap, Pop3, Sieve, Smtp, Submission};
     use TlsMode::{Implicit, StartTls};
     let at = |front, port, tls| Listener {
         front,
@@ -180,6 +182,7 @@ fn standard_listeners() -> Vec<Listener> {
         at(Imap, 993, Implicit),
         at(Pop3, 110, StartTls),
         at(Pop3, 995, Implicit),
+        at(Sieve, 4190, StartTls),
         at(Http, 443, Implicit),
     ]
 }
@@ -248,6 +251,7 @@ fn listener(filled: &Filled, faults: &mut Vec<Fault>) -> Option<Listener> {
         "submission" => Front::Submission,
         "imap" => Front::Imap,
         "pop3" => Front::Pop3,
+        "sieve" => Front::Sieve,
         _ => Front::Http,
     };
     let Some(Value::Address(address)) = filled.get("address") else { return None };

@@ -14,7 +14,7 @@ const HOST: &str = "host_name = \"mx.example.org\"\n";
 #[test]
 fn the_smallest_file_is_one_line() {
     let config = read_text(HOST).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(config.listeners.len(), 8);
+    assert_eq!(config.listeners.len(), 9);
     assert_eq!((config.egresses[0].name.as_str(), config.egresses[0].helo.as_str()), ("A", "mx.example.org"));
     assert_eq!((config.limits.message_size, config.queue.give_up_after), (Bytes::mib(50), Span::days(5)));
     assert_eq!(config.show(false), HOST);

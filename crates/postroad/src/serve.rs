@@ -116,6 +116,7 @@ fn front(front: ConfigFront) -> Front {
         ConfigFront::Submission => Front::Submission,
         ConfigFront::Imap => Front::Imap,
         ConfigFront::Pop3 => Front::Pop3,
+        ConfigFront::Sieve => Front::Sieve,
         ConfigFront::Http => Front::Http,
     }
 }

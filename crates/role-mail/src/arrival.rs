@@ -14,6 +14,8 @@ pub enum Front {
     Submission,
     Imap,
     Pop3,
+    /// Port 4190: ManageSieve.
+    Sieve,
     Http,
 }
 
@@ -24,6 +26,7 @@ impl Front {
             Front::Submission => "submission",
             Front::Imap => "imap",
             Front::Pop3 => "pop3",
+            Front::Sieve => "sieve",
             Front::Http => "http",
         }
     }
@@ -35,6 +38,7 @@ impl Front {
             }
             Front::Imap => b"* BYE Something went wrong here; please come back later\r\n",
             Front::Pop3 => b"-ERR [SYS/TEMP] Something went wrong here; please come back later\r\n",
+            Front::Sieve => b"BYE (TRYLATER) \"Something went wrong here; please come back later\"\r\n",
             Front::Http => b"",
         }
     }
@@ -43,6 +47,7 @@ impl Front {
             Front::Smtp | Front::Submission => b"421 4.7.0 Too many connections; please come back in a minute\r\n",
             Front::Imap => b"* BYE [UNAVAILABLE] Too many connections; please come back in a minute\r\n",
             Front::Pop3 => b"-ERR [SYS/TEMP] Too many connections; please come back in a minute\r\n",
+            Front::Sieve => b"BYE (TRYLATER) \"Too many connections; please come back in a minute\"\r\n",
             Front::Http => {
                 b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 60\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             }

@@ -19,6 +19,7 @@ use words::{AccountId, Address, Envelope, MessageId, Recipient, SessionId};
 
 use crate::Site;
 use crate::arrived::Arrived;
+use crate::filter::Filed;
 use crate::receipts::{self, Key};
 use crate::reception::{Draft, Way};
 use crate::send::notice;
@@ -111,7 +112,10 @@ struct Load {
     header: Option<String>,
     fact: Fact,
     junk: bool,
+    /// Mailboxes whose owners have no script.
     accounts: Vec<AccountId>,
+    /// The others.
+    filed: Vec<Filed>,
     /// The mailboxes' body and its size.
     placed: Option<(usize, u64)>,
     outgoing: Vec<Outgoing>,
@@ -134,8 +138,13 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
         arrived
     });
     let (mut placed, mut offer) = (None, None);
+    let mut filed = Vec::new();
     if !routes.mailboxes.is_empty() {
         let top = mailbox_fields(&draft, &routes) + &trace;
+        // What lies in the junk folder has been sorted already.
+        if !junk {
+            filed = crate::filter::file(site, &draft, (&routes.mailboxes, &top), &mut bodies).await?;
+        }
         let (sealed, bytes) = seal(site, &top, &draft.text).await?;
         placed = Some((bodies.len(), sealed.len()));
         offer = bytes;
@@ -151,7 +160,8 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
         header,
         fact,
         junk,
-        accounts: routes.mailboxes.keys().copied().collect(),
+        accounts: routes.mailboxes.keys().copied().filter(|id| !filed.iter().any(|f| f.account == *id)).collect(),
+        filed,
         placed,
         outgoing,
         arrived,
@@ -199,6 +209,7 @@ impl Load {
             };
             spool::add(batch, &self.feed, &new)?;
         }
+        self.send_filed(batch)?;
         if let Some(Arrived { id, to, size }) = &self.arrived {
             let (hub, feed, about, now) = (&self.hub, &self.feed, self.id, self.now);
             notice::keep(batch, &notice::New { hub, feed, id: *id, about, to, size: *size, now })?;
@@ -207,11 +218,34 @@ impl Load {
         Ok((Kept { id: self.id, repeated: false }, body))
     }
 
+    /// What the owners' scripts send: redirects, vacation notices, refusals.
+    fn send_filed(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        for filed in &self.filed {
+            for send in filed.sends(batch, self.now)? {
+                let new = spool::New {
+                    message: self.id,
+                    session: self.session,
+                    body: batch.body(send.body),
+                    size: send.size,
+                    header: self.header.clone(),
+                    envelope: send.envelope.clone(),
+                    origin: send.origin.clone(),
+                    at: self.now,
+                };
+                spool::add(batch, &self.feed, &new)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Into the mailboxes.
     fn place(&self, batch: &mut Batch<'_>) -> Result<Option<BodyId>, StoreError> {
         let Some((body, size)) = self.placed else { return Ok(None) };
         let pen = Pen::of_delivery(self.hub.clone(), self.now);
         let new = New::arriving(batch.body(body), size, self.now);
+        for filed in &self.filed {
+            filed.place(batch, &pen, (new.body, size))?;
+        }
         for account in &self.accounts {
             let into = if self.junk { junk_folder(batch, *account, self.now)? } else { None };
             mailbox::deliver(batch, &pen, *account, into.as_deref(), &new)?;

@@ -196,7 +196,7 @@ async fn mta_sts(State(site): State<Site>) -> Response {
 async fn metrics(State(site): State<Site>) -> Response {
     use std::fmt::Write as _;
     let mut out = String::new();
-    let fronts = [Front::Smtp, Front::Submission, Front::Imap, Front::Pop3, Front::Http];
+    let fronts = [Front::Smtp, Front::Submission, Front::Imap, Front::Pop3, Front::Sieve, Front::Http];
     type Field = fn(&drive::Meter) -> &std::sync::atomic::AtomicU64;
     let rows: [(&str, &str, Field); 6] = [
         ("postroad_sessions_total", "counter", |m| &m.sessions),

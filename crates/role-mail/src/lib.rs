@@ -7,12 +7,14 @@
 
 pub mod arrival;
 pub mod arrived;
+pub mod filter;
 pub mod gate;
 pub mod http;
 pub mod pop3;
 pub mod listen;
 pub mod imap;
 pub mod login;
+pub mod managesieve;
 pub mod deliver;
 pub mod housekeeping;
 pub mod proof;

@@ -108,6 +108,7 @@ fn session(
         Front::Submission => Box::pin(crate::submission::serve(site, arrival, connection, wires)),
         Front::Imap => Box::pin(crate::imap::serve(site, arrival, connection, wires)),
         Front::Pop3 => Box::pin(crate::pop3::serve(site, arrival, connection, wires)),
+        Front::Sieve => Box::pin(crate::managesieve::serve(site, arrival, connection, wires)),
         Front::Http => Box::pin(crate::http::serve(site, connection, wires)),
     };
     async move {

@@ -34,7 +34,7 @@ struct Shared {
     roots: Arc<Roots>,
     settings: RwLock<Arc<Settings>>,
     serial: AtomicU64,
-    meters: [Arc<Meter>; 5],
+    meters: [Arc<Meter>; 6],
     logins: Logins,
     pop3_locks: Locks,
     hub: mailbox::Hub,
