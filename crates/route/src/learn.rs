@@ -8,6 +8,7 @@ use stdx::{Now, Span};
 use words::{Domain, Reason, Verdict};
 
 use crate::egress::Egress;
+pub use crate::event::{Event, EventKind};
 use crate::lists;
 use crate::plan::{Facts, Purpose};
 use crate::provider::{self, Isolation};
@@ -71,74 +72,6 @@ pub enum Next {
 pub struct Lesson {
     pub next: Verdict<Next>,
     pub events: Vec<Event>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    GroupBlocked,
-    DestinationBlocked,
-    Returning,
-    StepUp,
-    Returned,
-    FellBack,
-    Throttled,
-    RelayOut,
-    SenderUnverified,
-    EgressMisconfigured,
-    SenderMisconfigured,
-    Listed,
-    ListCleared,
-    ListMoved,
-}
-
-impl EventKind {
-    pub const fn name(self) -> &'static str {
-        match self {
-            EventKind::GroupBlocked => "route.group_blocked",
-            EventKind::DestinationBlocked => "route.destination_blocked",
-            EventKind::Returning => "route.returning",
-            EventKind::StepUp => "route.step_up",
-            EventKind::Returned => "route.returned",
-            EventKind::FellBack => "route.fell_back",
-            EventKind::Throttled => "route.throttled",
-            EventKind::RelayOut => "route.relay_out",
-            EventKind::SenderUnverified => "route.sender_unverified",
-            EventKind::EgressMisconfigured => "route.egress_misconfigured",
-            EventKind::SenderMisconfigured => "route.sender_misconfigured",
-            EventKind::Listed => "route.listed",
-            EventKind::ListCleared => "route.list_cleared",
-            EventKind::ListMoved => "route.list_moved",
-        }
-    }
-}
-
-/// One automatic decision: the audit line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    pub kind: EventKind,
-    pub says: String,
-    /// Verbatim replies.
-    pub evidence: Vec<String>,
-    pub until: Option<Now>,
-    pub undo: String,
-}
-
-impl Event {
-    pub(crate) fn new(kind: EventKind, says: String) -> Event {
-        Event { kind, says, evidence: Vec::new(), until: None, undo: String::new() }
-    }
-    pub(crate) fn undo(mut self, how: impl Into<String>) -> Event {
-        self.undo = how.into();
-        self
-    }
-    fn because(mut self, replies: impl IntoIterator<Item = String>) -> Event {
-        self.evidence.extend(replies);
-        self
-    }
-    fn until(mut self, at: u64) -> Event {
-        self.until = Some(Now(at));
-        self
-    }
 }
 
 /// The way is taken: counts sessions, shares, allowances; spaces probes.
@@ -206,7 +139,7 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
         if usize::from(back.step) >= STEPS.len() {
             events.push(
                 Event::new(EventKind::Returned, format!("{group} is back on {name} in full"))
-                    .undo(format!("postroad route pin {group} OTHER_EGRESS")),
+                    .undo(format!("postroad route pin group:{group} EGRESS")),
             );
             lane.mood = Mood::Open;
         } else {
@@ -216,7 +149,7 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
                     EventKind::StepUp,
                     format!("{group}: {share} % of its mail leaves by {name} again"),
                 )
-                .undo(format!("postroad route pin {group} OTHER_EGRESS")),
+                .undo(format!("postroad route pin group:{group} EGRESS")),
             );
         }
         state.dirty.insert(format!("g/{group}"));
@@ -267,22 +200,7 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
     if outcome.egress.is_relay() && state.relays.remove(name).is_some() {
         state.dirty.insert(format!("r/{name}"));
     }
-    if let Some(host) = outcome.host.and_then(|h| state.hosts.get_mut(h)) {
-        let at = outcome.host.unwrap_or_default();
-        host.cites.retain(|list, _| {
-            let listing = state.lists.get_mut(list).and_then(|l| l.egresses.get_mut(name));
-            // It takes mail although the list stands: it obeys it no longer. Else it is only
-            // no witness any more; that it obeys the list stays known.
-            listing.is_none_or(|l| {
-                l.cited_by.remove(at);
-                l.listed != Some(true)
-            })
-        });
-        if let Some(on) = host.lanes.get_mut(name) {
-            on.ok = now.0;
-            on.refused.clear();
-        }
-    }
+    host_took(state, outcome.host, name, now);
     let mut events = Vec::new();
     let lane = state.lane_mut(group, name, now);
     lane.score.add(1.0, 0.0, now);
@@ -316,7 +234,7 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
                     EventKind::Returning,
                     format!("{domain} took mail of {name} again; {group} comes back step by step"),
                 )
-                .undo(format!("postroad route pin {group} OTHER_EGRESS")),
+                .undo(format!("postroad route pin group:{group} EGRESS")),
             );
         }
         Mood::Returning(back) => {
@@ -335,6 +253,26 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
     Lesson {
         events,
         ..lesson(Next::Done, Reason::new("reply.taken", format!("{domain} took it from {name}")))
+    }
+}
+
+/// An MX host accepted: its refusals are over, and it is no witness for a list any more.
+fn host_took(state: &mut State, host: Option<&str>, name: &str, now: Now) {
+    let at = host.unwrap_or_default();
+    if let Some(host) = state.hosts.get_mut(at) {
+        host.cites.retain(|list, _| {
+            let listing = state.lists.get_mut(list).and_then(|l| l.egresses.get_mut(name));
+            // It takes mail although the list stands: it obeys it no longer. Else it is only
+            // no witness any more; that it obeys the list stays known.
+            listing.is_none_or(|l| {
+                l.cited_by.remove(at);
+                l.listed != Some(true)
+            })
+        });
+        if let Some(on) = host.lanes.get_mut(name) {
+            on.ok = now.0;
+            on.refused.clear();
+        }
     }
 }
 
@@ -415,7 +353,7 @@ fn relay_refused(
         let event = Event::new(EventKind::RelayOut, says)
             .because([cut(reply)])
             .until(relay.out_until)
-            .undo("correct its user and password, then: postroad route retry");
+            .undo("correct its user and password; it is tried again by itself");
         state.dirty.insert(format!("r/{name}"));
         return Some(Lesson { next: Verdict::new(Next::OtherEgress, reason), events: vec![event] });
     }
@@ -431,7 +369,7 @@ fn relay_refused(
     let event = Event::new(EventKind::SenderUnverified, says)
         .because([cut(reply)])
         .until(until)
-        .undo(format!("verify {domain} at the relay, then: postroad route retry {domain}"));
+        .undo(format!("verify {domain} at the relay; it is tried again after a day, or at once by: postroad route pin {domain} {name}"));
     Some(Lesson { next: Verdict::new(Next::OtherEgress, reason), events: vec![event] })
 }
 
@@ -590,7 +528,7 @@ fn weigh(
     now: Now,
 ) -> Option<Event> {
     let domain = evidence.domain.clone();
-    let undo = format!("postroad route reopen {group} {name}");
+    let undo = format!("postroad route pin group:{group} {name}");
     match &mut lane.mood {
         Mood::Blocked(block) => {
             block.evidence.push(evidence);
@@ -619,45 +557,59 @@ fn weigh(
             let says = format!("{domain} refuses {name} again; {group} stays on the other egress");
             Some(Event::new(EventKind::FellBack, says).because([evidence.reply]).until(until).undo(undo))
         }
-        Mood::Open => {
-            let felt: Vec<(&String, &crate::state::Mark)> = lane
-                .marks
-                .iter()
-                .filter(|(_, m)| {
-                    m.is_refused()
-                        && m.refused > lane.void_before
-                        && !m.own
-                        && !m.is_flaky(now)
-                        && now.since(Now(m.refused)) < settings.evidence_window
-                })
-                .collect();
-            let since = felt.iter().map(|(_, m)| m.first_refused).min().unwrap_or(now.0);
-            let against = lane.marks.values().filter(|m| !m.is_refused() && m.ok >= since).count();
-            let enough = (felt.len() >= settings.move_domains && felt.len() * 4 >= against)
-                || (felt.len() >= settings.move_domains.min(2) && against == 0);
-            if !enough {
-                return None;
-            }
-            let replies: Vec<String> = felt.iter().map(|(d, m)| format!("{d}: {}", m.reply)).collect();
-            let kept = felt
-                .iter()
-                .take(EVIDENCE_MAX)
-                .map(|(d, m)| Evidence {
-                    at: m.refused,
-                    domain: (*d).clone(),
-                    reply: m.reply.clone(),
-                    host: evidence.host.clone(),
-                    rule: evidence.rule.clone(),
-                })
-                .collect();
-            let next_probe = (now + settings.probe_every).0;
-            let says = format!(
-                "{group} refuses {name}: {} domains in {}, {against} still accept; the group's mail leaves by another egress",
-                felt.len(),
-                settings.evidence_window
-            );
-            lane.mood = Mood::Blocked(Block { since: now.0, next_probe, evidence: kept, ..Block::default() });
-            Some(Event::new(EventKind::GroupBlocked, says).because(replies).until(next_probe).undo(undo))
-        }
+        Mood::Open => count(lane, (group, name), &evidence, settings, now),
     }
+}
+
+/// Whether enough distinct domains refuse for the group to move.
+fn count(
+    lane: &mut Lane,
+    (group, name): (&str, &str),
+    evidence: &Evidence,
+    settings: &Settings,
+    now: Now,
+) -> Option<Event> {
+    let felt: Vec<(&String, &crate::state::Mark)> = lane
+        .marks
+        .iter()
+        .filter(|(_, m)| {
+            m.is_refused()
+                && m.refused > lane.void_before
+                && !m.own
+                && !m.is_flaky(now)
+                && now.since(Now(m.refused)) < settings.evidence_window
+        })
+        .collect();
+    let since = felt.iter().map(|(_, m)| m.first_refused).min().unwrap_or(now.0);
+    let against = lane.marks.values().filter(|m| !m.is_refused() && m.ok >= since).count();
+    let enough = (felt.len() >= settings.move_domains && felt.len() * 4 >= against)
+        || (felt.len() >= settings.move_domains.min(2) && against == 0);
+    if !enough {
+        return None;
+    }
+    let replies: Vec<String> = felt.iter().map(|(d, m)| format!("{d}: {}", m.reply)).collect();
+    let kept = felt
+        .iter()
+        .take(EVIDENCE_MAX)
+        .map(|(d, m)| Evidence {
+            at: m.refused,
+            domain: (*d).clone(),
+            reply: m.reply.clone(),
+            host: evidence.host.clone(),
+            rule: evidence.rule.clone(),
+        })
+        .collect();
+    let next_probe = (now + settings.probe_every).0;
+    let says = format!(
+        "{group} refuses {name}: {} domains in {}, {against} still accept; the group's mail leaves by another egress",
+        felt.len(),
+        settings.evidence_window
+    );
+    lane.mood = Mood::Blocked(Block { since: now.0, next_probe, evidence: kept, ..Block::default() });
+    Some(
+        Event::new(EventKind::GroupBlocked, says)
+            .because(replies)
+            .until(next_probe)
+            .undo(format!("postroad route pin group:{group} {name}")),
+    )
 }

@@ -10,6 +10,7 @@
 pub mod classify;
 pub mod dnsbl;
 pub mod egress;
+pub mod event;
 pub mod group;
 pub mod learn;
 pub mod linear;

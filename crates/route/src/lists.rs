@@ -156,7 +156,7 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
                     EventKind::ListCleared,
                     format!("{list} no longer lists {egress}: {} hosts go back to it", hosts.len()),
                 )
-                .undo(format!("postroad route pin … (list {list})")),
+                .undo("postroad route pin DOMAIN EGRESS, for one that should stay away"),
             );
         }
         _ => {}

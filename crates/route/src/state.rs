@@ -321,6 +321,11 @@ impl State {
         due
     }
 
+    /// Whether [`State::take_changes`] would find something.
+    pub fn has_changes(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// Rows that changed since the last call, `None` for a row that is to be deleted.
     pub fn take_changes(&mut self) -> Vec<(String, Option<String>)> {
         let dirty = std::mem::take(&mut self.dirty);
