@@ -265,6 +265,8 @@ pub enum QueueVerb {
 pub enum RouteVerb {
     /// Ways that are not simply open, or all ways to one group
     Show { group: Option<String> },
+    /// Why mail for an address or a domain leaves as it does
+    Why { destination: String },
     /// Send a destination (a domain, host:NAME or group:NAME) by one egress
     Pin {
         destination: String,

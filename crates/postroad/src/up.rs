@@ -48,6 +48,7 @@ impl Ports {
     const IMAPS: u16 = 93;
     const POP3: u16 = 110;
     const POP3S: u16 = 95;
+    const SIEVE: u16 = 90;
     const HTTP: u16 = 80;
 
     fn at(&self, offset: u16) -> u16 {
@@ -68,6 +69,7 @@ impl Ports {
             door(Front::Imap, Ports::IMAPS, Implicit),
             door(Front::Pop3, Ports::POP3, StartTls),
             door(Front::Pop3, Ports::POP3S, Implicit),
+            door(Front::Sieve, Ports::SIEVE, StartTls),
             door(Front::Http, Ports::HTTP, None),
         ]
     }
@@ -184,7 +186,7 @@ fn farm_world(ports: &Ports, zones: &Zones) -> World {
     detours.insert(SocketAddr::new(own, 25), SocketAddr::new(own, ports.at(Ports::SMTP)));
     let net = host::NetSettings { detours, ..host::NetSettings::default() };
     let world = host::world(host::Settings { net, ..host::Settings::default() });
-    zones.mx(DOMAIN, 10, HOST).ip(HOST, own);
+    zones.mx(DOMAIN, 10, HOST).ip(HOST, own).ptr(own, HOST);
     let [a, b] = EGRESS;
     zones
         .txt(DOMAIN, &format!("v=spf1 ip4:{a} ip4:{b} -all"))
@@ -296,7 +298,7 @@ impl Announcement<'_> {
         serde_json::json!({
             "smtp": p(Ports::SMTP), "submission": p(Ports::SUBMISSION), "submissions": p(Ports::SUBMISSIONS),
             "imap": p(Ports::IMAP), "imaps": p(Ports::IMAPS), "pop3": p(Ports::POP3), "pop3s": p(Ports::POP3S),
-            "http": p(Ports::HTTP), "ca": self.ca, "data": self.data, "host": HOST, "domain": DOMAIN,
+            "sieve": p(Ports::SIEVE), "http": p(Ports::HTTP), "ca": self.ca, "data": self.data, "host": HOST, "domain": DOMAIN,
             "accounts": self.accounts,
             "neighbours": neighbours().iter().map(|n| n.domain).collect::<Vec<_>>(),
         })
@@ -309,7 +311,7 @@ impl Announcement<'_> {
         let mut out = format!(
             "Postroad is up. Stop it with Ctrl-C; start it again and the mail is still there.\n\n\
              \x20 host      {HOST}, for the domain {DOMAIN}\n\
-             \x20 ports     smtp {}, submission {} (TLS {}), imap {} (TLS {}), pop3 {} (TLS {}), http {}\n\
+             \x20 ports     smtp {}, submission {} (TLS {}), imap {} (TLS {}), pop3 {} (TLS {}), sieve {}, http {}\n\
              \x20 data      {data}\n\
              \x20 CA        {ca}\n",
             p(Ports::SMTP),
@@ -319,6 +321,7 @@ impl Announcement<'_> {
             p(Ports::IMAPS),
             p(Ports::POP3),
             p(Ports::POP3S),
+            p(Ports::SIEVE),
             p(Ports::HTTP),
         );
         for account in self.accounts {
@@ -327,20 +330,31 @@ impl Announcement<'_> {
         for n in neighbours() {
             out.push_str(&format!("  neighbour {:<18}{}\n", n.domain, n.words));
         }
-        let Account { address, password } = self
-            .accounts
-            .first()
-            .cloned()
-            .unwrap_or(Account { address: String::new(), password: String::new() });
-        out.push_str(&format!(
-            "\nTry it:\n\
-             \x20 printf 'From: me@friendly.example\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://127.0.0.1:{} --mail-from me@friendly.example --mail-rcpt {address} -T -\n\
-             \x20 curl -sS --cacert {ca} --user '{address}:{password}' 'imaps://localhost:{}/INBOX;UID=1'\n\
-             \x20 postroad why {address} --data {data}\n",
-            p(Ports::SMTP),
-            p(Ports::IMAPS),
-        ));
+        out.push_str(&self.tries());
         out
+    }
+
+    /// Lines that work as they stand.
+    fn tries(&self) -> String {
+        let Some(Account { address, password }) = self.accounts.first() else { return String::new() };
+        let (smtp, submissions) = (self.ports.at(Ports::SMTP), self.ports.at(Ports::SUBMISSIONS));
+        let (imaps, data, ca) = (self.ports.at(Ports::IMAPS), self.data.display(), self.ca.display());
+        let us = std::env::current_exe().map_or("postroad".to_owned(), |path| path.display().to_string());
+        let letter = |from: &str, to: &str| {
+            format!("printf 'From: {from}\\r\\nTo: {to}\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n'")
+        };
+        let (friend, office) = ("me@friendly.example", "you@office.example");
+        format!(
+            "\nTry it: send yourself a message, read it, see what happened to it;\n\
+             then write to a neighbour who blocks our first address, and see the way round.\n\n\
+             {} | curl -sS smtp://127.0.0.1:{smtp} --mail-from {friend} --mail-rcpt {address} -T -\n\
+             curl -sS --cacert {ca} --user '{address}:{password}' 'imaps://localhost:{imaps}/INBOX;UID=1'\n\
+             {us} why {address} --data {data}\n\n\
+             {} | curl -sS --cacert {ca} --user '{address}:{password}' smtps://localhost:{submissions} --mail-from {address} --mail-rcpt {office} -T -\n\
+             {us} why {office} --data {data}\n",
+            letter(friend, address),
+            letter(address, office),
+        )
     }
 }
 
@@ -376,6 +390,7 @@ mod tests {
             (value["ca"].as_str(), value["accounts"][0]["password"].as_str()),
             (Some("/ca"), Some("x"))
         );
-        assert!(told.text().contains("curl -sS smtp://127.0.0.1:3025"));
+        let text = told.text();
+        assert!(text.contains("curl -sS smtp://127.0.0.1:3025") && text.contains("office.example"), "{text}");
     }
 }

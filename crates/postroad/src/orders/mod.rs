@@ -59,6 +59,7 @@ pub enum Order {
     QueueRetry { message: Option<String> },
     QueueDrop { message: String, dry_run: bool },
     RouteShow { group: Option<String> },
+    RouteWhy { destination: String },
     RoutePin { destination: String, egress: String, for_ms: Option<u64> },
     RouteUnpin { destination: String },
     Backup { to: PathBuf },
@@ -95,9 +96,10 @@ pub async fn carry_out(site: &Site, order: Order) -> Answer {
         | Order::QueueRelease { .. }
         | Order::QueueRetry { .. }
         | Order::QueueDrop { .. } => queue::carry_out(site, order).await,
-        Order::RouteShow { .. } | Order::RoutePin { .. } | Order::RouteUnpin { .. } => {
-            routes::carry_out(site, order).await
-        }
+        Order::RouteShow { .. }
+        | Order::RouteWhy { .. }
+        | Order::RoutePin { .. }
+        | Order::RouteUnpin { .. } => routes::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,
         order => people::carry_out(site, order).await,

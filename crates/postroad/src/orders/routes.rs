@@ -4,12 +4,14 @@ use role_mail::Site;
 use route::state::{Pin, PinScope};
 use serde_json::json;
 use stdx::Now;
+use world::DnsError;
 
 use super::{Answer, Order, Reply, says, table};
 
 pub(super) async fn carry_out(site: &Site, order: Order) -> Answer {
     match order {
         Order::RouteShow { group } => show(site, group.as_deref()),
+        Order::RouteWhy { destination } => explain(site, &destination).await,
         Order::RoutePin { destination, egress, for_ms } => pin(site, &destination, egress, for_ms).await,
         Order::RouteUnpin { destination } => unpin(site, &destination).await,
         _ => Err("This order is about something else.".into()),
@@ -45,6 +47,59 @@ fn show(site: &Site, group: Option<&str>) -> Answer {
     let pins =
         pins.iter().map(|p| json!({ "scope": scope_words(&p.scope), "egress": p.egress, "until": p.until }));
     Ok(Reply::new(text, json!({ "rows": rows, "pins": pins.collect::<Vec<_>>() })))
+}
+
+/// The destination's hosts, its group, and what is known of each way to it.
+async fn explain(site: &Site, text: &str) -> Answer {
+    let name = super::domain(text.rsplit_once('@').map_or(text, |(_, domain)| domain))?;
+    let mut hosts = match site.world().dns.mx(name.as_str()).await {
+        Ok(answer) => answer.records,
+        Err(DnsError::NoData) => Vec::new(),
+        Err(DnsError::NoName) => return Err(format!("The domain {name} does not exist.")),
+        Err(DnsError::Failed(why)) => {
+            return Err(format!("The DNS does not answer for {name} ({why}); try again."));
+        }
+    };
+    hosts.sort();
+    let mut hosts: Vec<String> = hosts.into_iter().map(|mx| mx.host).collect();
+    if hosts.is_empty() {
+        // RFC 5321 §5.1: without MX records the domain itself is the host.
+        hosts.push(name.to_string());
+    }
+    if hosts.iter().all(String::is_empty) {
+        return Err(format!("{name} says that it takes no mail (null MX)."));
+    }
+    let (now, settings) = (site.now(), site.settings());
+    let group = route::group_of(&name, &hosts, &route::Banners::new());
+    let (rows, pin) = {
+        let state = site.outbound().routes();
+        (
+            route::show::rows(&state, Some(&group), now),
+            state.pin_for(&group, name.as_str(), &hosts, now).cloned(),
+        )
+    };
+    let mut lines = vec![
+        vec!["hosts".to_owned(), hosts.join(", ")],
+        vec!["group".to_owned(), format!("{group}: what is learned from one of its domains counts for all")],
+    ];
+    if let Some(pin) = &pin {
+        lines
+            .push(vec!["pinned".into(), format!("to {} by order ({})", pin.egress, scope_words(&pin.scope))]);
+    }
+    for egress in &settings.egresses {
+        let known = rows.iter().find(|row| row.egress == egress.name);
+        let words = known.map_or("open; nothing was ever said against it".to_owned(), |row| {
+            let said: Vec<String> = row.evidence.iter().map(|e| e.reply.clone()).collect();
+            let since = row.since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
+            let because =
+                if said.is_empty() { String::new() } else { format!(", because: {}", said.join("; ")) };
+            format!("{}{since}{because}", row.state)
+        });
+        lines.push(vec![format!("egress {}", egress.name), words]);
+    }
+    let json = json!({ "domain": name.as_str(), "hosts": hosts, "group": group, "rows": rows,
+        "pin": pin.map(|p| p.egress) });
+    Ok(Reply::new(table(&lines), json))
 }
 
 /// `group:NAME`, `host:NAME`, or a domain.

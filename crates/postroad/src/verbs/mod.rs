@@ -79,6 +79,7 @@ fn queue(verb: QueueVerb) -> Order {
 fn route(verb: RouteVerb) -> Order {
     match verb {
         RouteVerb::Show { group } => Order::RouteShow { group },
+        RouteVerb::Why { destination } => Order::RouteWhy { destination },
         RouteVerb::Pin { destination, egress, for_time } => {
             Order::RoutePin { destination, egress, for_ms: for_time.map(|t| t.as_ms()) }
         }
