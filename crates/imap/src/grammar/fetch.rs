@@ -28,14 +28,6 @@ pub fn fetch(c: &mut Cursor<'_>, by: By) -> Parsed<Verb> {
 /// One item, a macro, or a list in parentheses. Also used by NOTIFY.
 pub fn items(c: &mut Cursor<'_>) -> Parsed<FetchSpec> {
     let mut spec = FetchSpec::default();
-    let full =
-        [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size, FetchItem::Envelope, FetchItem::Body];
-    for (name, count) in [("ALL", 4), ("FAST", 3), ("FULL", 5)] {
-        if c.eat_word(name) {
-            spec.items = full[..count].to_vec();
-            return Ok(spec);
-        }
-    }
     if c.peek() == Some(b'(') {
         list(c, |c| item(c, &mut spec))?;
         if spec.items.is_empty() {
@@ -84,6 +76,9 @@ fn item(c: &mut Cursor<'_>, spec: &mut FetchSpec) -> Parsed<()> {
     }
     let name = c.take_while(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-').to_ascii_uppercase();
     let item = match name.as_slice() {
+        b"ALL" => return macro_items(spec, 4),
+        b"FAST" => return macro_items(spec, 3),
+        b"FULL" => return macro_items(spec, 5),
         b"UID" => FetchItem::Uid,
         b"FLAGS" => FetchItem::Flags,
         b"INTERNALDATE" => FetchItem::InternalDate,
@@ -106,6 +101,18 @@ fn item(c: &mut Cursor<'_>, spec: &mut FetchSpec) -> Parsed<()> {
     };
     if !spec.items.contains(&item) {
         spec.items.push(item);
+    }
+    Ok(())
+}
+
+/// RFC 9051 §6.4.5: ALL, FAST and FULL; in a list too, since some clients put them there.
+fn macro_items(spec: &mut FetchSpec, count: usize) -> Parsed<()> {
+    let full =
+        [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size, FetchItem::Envelope, FetchItem::Body];
+    for item in full.into_iter().take(count) {
+        if !spec.items.contains(&item) {
+            spec.items.push(item);
+        }
     }
     Ok(())
 }

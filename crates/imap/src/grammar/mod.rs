@@ -180,7 +180,7 @@ pub fn which(c: &mut Cursor<'_>) -> Parsed<Which> {
 }
 
 fn authenticate(c: &mut Cursor<'_>) -> Parsed<Verb> {
-    let mechanism = c.word()?;
+    let mechanism = c.text()?.to_ascii_uppercase();
     let initial = if c.eat(b' ') {
         Some(c.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')).to_vec())
     } else {

@@ -133,9 +133,12 @@ fn returns(c: &mut Cursor<'_>) -> Parsed<Option<Returns>> {
 
 /// Keys side by side, all of which must hold.
 fn all_of(c: &mut Cursor<'_>, keys: &mut Keys, depth: u32, inner: bool) -> Parsed<SearchKey> {
+    c.skip_spaces();
     let mut all = vec![key(c, keys, depth)?];
     loop {
-        if inner && c.eat(b')') {
+        if inner && c.rest().trim_ascii_start().starts_with(b")") {
+            c.skip_spaces();
+            c.eat(b')');
             break;
         }
         if !inner && (c.is_end() || c.rest().iter().all(|&b| b == b' ')) {
