@@ -166,7 +166,8 @@ impl Yard {
                 self.later(id, slot, at, None, now);
             }
             (Next::Bounce, Said::Refused { reply, .. }) => {
-                let (status, says) = (status_of(reply, true), String::new());
+                let status = status_of(reply, true);
+                let says = message::dsn::plain_words(status).to_owned();
                 self.fail(id, slot, status, says);
             }
             _ => flight.rest_until(slot, now + Span::secs(5)),

@@ -11,7 +11,6 @@ mod job;
 mod landing;
 mod line;
 pub(crate) mod notice;
-pub mod orders;
 pub mod outbound;
 mod places;
 mod senders;

@@ -186,7 +186,9 @@ impl Yard {
         } else {
             self.next_claim
         };
-        look.min(now + LOOK_EVERY).min(self.saved_at + SAVE_EVERY)
+        let save =
+            if self.site.outbound().routes().has_changes() { self.saved_at + SAVE_EVERY } else { look };
+        look.min(now + LOOK_EVERY).min(save)
     }
 
     /// What is heard already is taken in one go, so that ends share a commit.

@@ -23,8 +23,13 @@ pub fn address(text: &str) -> Address {
 
 /// Ann and Bob at home.example, and team@ for both; Eve's SPF names 198.51.100.0/24.
 pub async fn house() -> House {
+    house_at(&["192.0.2.25"]).await
+}
+
+/// As [`house`], at these addresses.
+pub async fn house_at(own: &[&str]) -> House {
     let city = City::new(1);
-    let own: IpAddr = "192.0.2.25".parse().expect("an address");
+    let own: Vec<IpAddr> = own.iter().map(|ip| ip.parse().expect("an address")).collect();
     let schemas = role_mail::schemas();
     let store = Store::in_memory(store::Settings::default(), &schemas).expect("a store");
     let mut settings = Settings::new("mx.example");
@@ -32,7 +37,7 @@ pub async fn house() -> House {
     settings.trusted_networks = vec![("203.0.113.0".parse().expect("an address"), 24)];
     settings.tolerance.plain_on_trusted_network = true;
     city.zones.txt("out.example", "v=spf1 ip4:198.51.100.0/24 -all");
-    let site = Site::new(city.world(&[own]), store, settings);
+    let site = Site::new(city.world(&own), store, settings);
     let now = site.now();
     let made = site.store().commit(Vec::new(), move |batch| {
         directory::add_domain(batch, &Domain::new("home.example").expect("valid"), now)?;

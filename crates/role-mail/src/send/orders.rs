@@ -1,1 +1,0 @@
-//! What the operator asks and orders about the queue and the routes.
