@@ -316,7 +316,7 @@ impl<'a> Compiler<'a> {
 
     fn enable(&mut self, name: &str) {
         self.required.insert(name.to_owned());
-        // RFC 5490, RFC 6131, RFC 6134: some extensions bring another with them.
+        // RFC 6131 §2: vacation-seconds brings vacation with it.
         if name == "vacation-seconds" {
             self.required.insert("vacation".to_owned());
         }

@@ -95,6 +95,7 @@ impl<'a> Run<'a> {
         }
         let special_use = self.tag_text(call, "specialuse");
         let (wanted, version, create) = (self.flags_of(call), self.version(), call.has("create"));
+        // RFC 3894 §2: a copy leaves the implicit keep alone.
         if !call.has("copy") {
             self.keeps = false;
         }
