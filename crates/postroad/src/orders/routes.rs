@@ -36,7 +36,7 @@ fn show(site: &Site, group: Option<&str>) -> Answer {
         .map(|r| {
             let probe = r.next_probe.as_ref().map(|at| format!("next probe {at}")).unwrap_or_default();
             let since = r.since.as_ref().map(|at| format!("since {at}")).unwrap_or_default();
-            vec![r.group.clone(), r.egress.clone(), r.state.clone(), since, probe]
+            vec![r.group.clone(), r.egress.clone(), r.state.clone(), since, probe, refused(r)]
         })
         .collect();
     for pin in &pins {
@@ -47,6 +47,14 @@ fn show(site: &Site, group: Option<&str>) -> Answer {
     let pins =
         pins.iter().map(|p| json!({ "scope": scope_words(&p.scope), "egress": p.egress, "until": p.until }));
     Ok(Reply::new(text, json!({ "rows": rows, "pins": pins.collect::<Vec<_>>() })))
+}
+
+/// Domains that refused this egress; too few of them, and the way stays open for the others.
+fn refused(row: &route::show::Row) -> String {
+    if row.refused_domains.is_empty() {
+        return String::new();
+    }
+    format!("refused for {}", row.refused_domains.join(", "))
 }
 
 /// The destination's hosts, its group, and what is known of each way to it.
@@ -93,7 +101,7 @@ async fn explain(site: &Site, text: &str) -> Answer {
             let since = row.since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
             let because =
                 if said.is_empty() { String::new() } else { format!(", because: {}", said.join("; ")) };
-            format!("{}{since}{because}", row.state)
+            format!("{}{since}{because}  {}", row.state, refused(row)).trim_end().to_owned()
         });
         lines.push(vec![format!("egress {}", egress.name), words]);
     }
