@@ -2,7 +2,7 @@
 //! `cargo run --release -p imap --example speed`.
 
 use bytes::Bytes;
-use imap::ask::{FetchAsk, Needs, Page, Part, Row, Selected, Texts, Welcome};
+use imap::ask::{FetchAsk, Needs, Page, Part, Row, Selected, Texts};
 use imap::{Answer, Ask, Flags, Server, Settings, UidSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ fn page(ask: &FetchAsk, content: &Bytes) -> Page {
 fn answer(ask: &Ask, content: &Bytes) -> Answer {
     match ask {
         Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Granted),
-        Ask::Enter => Answer::Welcome(Box::new(Welcome::default())),
+        Ask::Enter => Answer::Welcome(Box::default()),
         Ask::Select { .. } => {
             let uids = UidSet::span(1, MESSAGES);
             Answer::Selected(Box::new(Selected { uids, uid_next: MESSAGES + 1, ..Selected::default() }))
