@@ -8,7 +8,7 @@ use drive::{Desk, Wires};
 use message::Head;
 use message::manners::{self, Manners};
 use smtp::server::Settings as Door;
-use smtp::{Answer, Limits, Question, Server};
+use smtp::{BareNewlines, Answer, Limits, Question, Server};
 use words::{Domain, Envelope, Reply, Verdict};
 use world::Connection;
 
@@ -27,7 +27,9 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
         tls_required: false,
         auth_required: false,
         offer: None,
-        limits: limits(&settings),
+        // A lone CR or LF is text here: it never ends a message, and our own client never sends one
+        // raw, so nothing can be smuggled in or out, and honest mail of odd programs is kept as it is.
+        limits: Limits { bare_newlines: BareNewlines::Keep, ..limits(&settings) },
     });
     let desk = SmtpIn { at: Reception::new(site, arrival) };
     let end = drive::run(machine, desk, connection, wires).await;
