@@ -23,7 +23,9 @@ use crate::{Settings, Site};
 /// Messages in memory at most; the rest waits in the spool.
 const FLIGHTS_MAX: usize = 4_000;
 /// Messages that wait for a session of one group at most; more go back to the spool.
-const PARKED_MAX: usize = 1_500;
+const PARKED_MAX: usize = 3_000;
+/// What finds no place among those rests so long in the spool.
+const SPILL: Span = Span::secs(3);
 /// Entries leased in one commit.
 const CLAIM: usize = 500;
 /// Messages ended in one commit.
@@ -429,7 +431,7 @@ impl Yard {
             waiting.push_back(id);
             return self.set(id, slots, &Phase::Parked);
         }
-        let until = self.site.now() + Span::secs(10);
+        let until = self.site.now() + SPILL;
         if let Some(flight) = self.flights.get_mut(&id) {
             for n in slots {
                 flight.rest_until(*n, until);
