@@ -26,6 +26,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("getmail6", "/usr/bin/getmail"),
     ("offlineimap3", "/usr/bin/offlineimap"),
     ("msmtp", "/usr/bin/msmtp"),
+    ("sieve-connect", "/usr/bin/sieve-connect"),
     ("curl", "/usr/bin/curl"),
     ("sqlite3", "/usr/bin/sqlite3"),
     ("openssl", "/usr/bin/openssl"),
