@@ -5,9 +5,12 @@ use stdx::Span;
 /// What to do with a text that holds a CR or LF outside of CR LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BareNewlines {
-    /// Read to the true end and refuse with 550 5.6.11: other hosts may see an end of data where
-    /// we see text, and a second message behind it (SMTP smuggling).
+    /// Read to the true end and refuse with 550 5.6.11.
     Refuse,
+    /// Refuse LF alone: other hosts may see an end of data where we see text, and a second message
+    /// behind it (SMTP smuggling). Keep CR alone: real programs let it slip in, no host is known to
+    /// end a line at it, and what we send on has it mended.
+    RefuseLf,
     /// Keep the bytes. They still never end the text.
     Keep,
 }
@@ -72,7 +75,7 @@ impl Default for Limits {
             text_grace: Span::mins(5),
             text_rate: 512,
             handshake_wait: Span::secs(30),
-            bare_newlines: BareNewlines::Refuse,
+            bare_newlines: BareNewlines::RefuseLf,
         }
     }
 }

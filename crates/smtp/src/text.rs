@@ -24,7 +24,14 @@ pub struct Unstuff {
     at: At,
     line: u64,
     longest: u64,
-    bare: bool,
+    bare: Bare,
+}
+
+/// What was seen outside of CR LF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bare {
+    pub cr: bool,
+    pub lf: bool,
 }
 
 /// How much of a piece was used and whether the text ended there.
@@ -36,13 +43,13 @@ pub struct Fed {
 
 impl Default for Unstuff {
     fn default() -> Unstuff {
-        Unstuff { at: At::LineStart, line: 0, longest: 0, bare: false }
+        Unstuff { at: At::LineStart, line: 0, longest: 0, bare: Bare::default() }
     }
 }
 
 impl Unstuff {
-    /// Whether a CR or LF was seen outside of CR LF.
-    pub fn saw_bare_newline(&self) -> bool {
+    /// What was seen outside of CR LF.
+    pub fn bare(&self) -> Bare {
         self.bare
     }
     /// Octets of the longest line so far.
@@ -62,11 +69,11 @@ impl Unstuff {
                     self.at = At::LineStart;
                 }
                 (At::Cr, b'\r') => {
-                    self.bare = true;
+                    self.bare.cr = true;
                     i += 1;
                 }
                 (At::Cr, _) => {
-                    self.bare = true;
+                    self.bare.cr = true;
                     self.at = At::Mid;
                 }
                 (At::LineStart, b'.') => {
@@ -102,7 +109,7 @@ impl Unstuff {
         };
         self.line += n as u64 + 1;
         if input[from + n] == b'\n' {
-            self.bare = true;
+            self.bare.lf = true;
         } else {
             self.at = At::Cr;
         }
@@ -114,37 +121,33 @@ impl Unstuff {
 #[derive(Clone, Debug, Default)]
 pub struct Newlines {
     cr: bool,
-    bare: bool,
+    bare: Bare,
 }
 
 impl Newlines {
     pub fn feed(&mut self, input: &[u8]) {
-        if self.bare {
-            return;
-        }
         let mut i = 0;
-        while i < input.len() {
+        while i < input.len() && !(self.bare.cr && self.bare.lf) {
             if self.cr {
                 self.cr = false;
-                if input[i] != b'\n' {
-                    self.bare = true;
-                    return;
+                if input[i] == b'\n' {
+                    i += 1;
+                    continue;
                 }
-                i += 1;
-                continue;
+                self.bare.cr = true;
             }
             let Some(n) = memchr2(b'\r', b'\n', &input[i..]) else { return };
             if input[i + n] == b'\n' {
-                self.bare = true;
-                return;
+                self.bare.lf = true;
+            } else {
+                self.cr = true;
             }
-            self.cr = true;
             i += n + 1;
         }
     }
-    /// Whether a bare newline was seen; at the end of the text a final CR is one.
-    pub fn saw_bare_newline(&self, at_end: bool) -> bool {
-        self.bare || (at_end && self.cr)
+    /// What was seen; at the end of the text a final CR stands alone.
+    pub fn bare(&self, at_end: bool) -> Bare {
+        Bare { cr: self.bare.cr || (at_end && self.cr), lf: self.bare.lf }
     }
 }
 
@@ -229,11 +232,11 @@ mod tests {
         for piece in pieces {
             let fed = u.feed(piece, &mut out);
             if fed.ended {
-                return (out, Some(seen + fed.used), u.saw_bare_newline());
+                return (out, Some(seen + fed.used), u.bare().cr || u.bare().lf);
             }
             seen += piece.len();
         }
-        (out, None, u.saw_bare_newline())
+        (out, None, u.bare().cr || u.bare().lf)
     }
 
     /// Every way to cut `wire` in two or three gives the same.
@@ -311,7 +314,7 @@ mod tests {
             for p in pieces {
                 n.feed(p);
             }
-            assert_eq!(n.saw_bare_newline(true), bare, "{pieces:?}");
+            assert_eq!(n.bare(true) != Bare::default(), bare, "{pieces:?}");
         }
     }
 }

@@ -89,9 +89,13 @@ fn no_variant_of_the_final_dot_smuggles_a_second_message() {
         let wire = [BEFORE, variant, BEHIND, b".\r\nQUIT\r\n"].concat();
         for cut in 0..=wire.len() {
             let (said, texts) = run(ours(), &[&wire[..cut], &wire[cut..]]);
-            let nul_only = !memchr_bare(variant);
-            assert_eq!(texts.len(), usize::from(nul_only), "{variant:?} at {cut}: {said}");
-            assert_eq!(said.contains("550 5.6.11"), !nul_only, "{variant:?}: {said}");
+            // LF alone is refused, CR alone is kept: one message or none, never two.
+            let kept = !alone(variant, '\n');
+            assert_eq!(texts.len(), usize::from(kept), "{variant:?} at {cut}: {said}");
+            assert_eq!(said.contains("550 5.6.11"), !kept, "{variant:?}: {said}");
+            let (said, texts) = run(strict(), &[&wire[..cut], &wire[cut..]]);
+            let kept = kept && !alone(variant, '\r');
+            assert_eq!(texts.len(), usize::from(kept), "{variant:?} at {cut}: {said}");
             let (said, texts) = run(keeping(), &[&wire[..cut], &wire[cut..]]);
             assert_eq!(texts.len(), 1, "{variant:?} at {cut}: {said}");
             assert!(texts[0].windows(8).any(|w| w == b"smuggled"), "kept whole");
@@ -99,10 +103,23 @@ fn no_variant_of_the_final_dot_smuggles_a_second_message() {
     }
 }
 
-fn memchr_bare(bytes: &[u8]) -> bool {
-    let mended: Vec<u8> = bytes.to_vec();
-    let text = String::from_utf8_lossy(&mended).replace("\r\n", "");
-    text.contains(['\r', '\n'])
+fn alone(bytes: &[u8], newline: char) -> bool {
+    String::from_utf8_lossy(bytes).replace("\r\n", "").contains(newline)
+}
+
+fn strict() -> Server {
+    let mut settings = voice::settings();
+    settings.limits.bare_newlines = BareNewlines::Refuse;
+    Server::new(settings)
+}
+
+// A text whose last line ends in CR CR LF is whole.
+#[test]
+fn a_cr_alone_before_the_end_is_kept() {
+    let wire = [BEFORE, b"\r\r\n.\r\nQUIT\r\n"].concat();
+    let (said, texts) = run(ours(), &[&wire]);
+    assert_eq!(texts.len(), 1, "{said}");
+    assert!(texts[0].ends_with(b"x\r\r\n"));
 }
 
 // RFC 2920: a peer may send everything at once, also behind the true end.

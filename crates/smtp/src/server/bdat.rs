@@ -3,7 +3,7 @@
 use words::Reply;
 
 use super::{Answer, Open, Phase, Question, Server, data, verdict};
-use crate::text::{Newlines, Unstuff};
+use crate::text::{Bare, Newlines, Unstuff};
 
 /// A chunk under way.
 pub(super) struct Chunk {
@@ -108,7 +108,7 @@ fn whole(server: &mut Server, last: bool) {
         return server
             .wrong(chunk.refusal.unwrap_or_else(|| Reply::new(503, (5, 5, 1), "No transaction is open")));
     };
-    let bare = mail.chunked.as_ref().is_some_and(|n| n.saw_bare_newline(last));
+    let bare = mail.chunked.as_ref().map_or(Bare::default(), |n| n.bare(last));
     let refusal = chunk.refusal.or_else(|| data::fault(&server.set.limits, mail.octets, bare, 0));
     let octets = mail.octets;
     match refusal {

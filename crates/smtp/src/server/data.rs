@@ -4,7 +4,7 @@ use words::Reply;
 
 use super::{Answer, Open, Phase, Question, Server, verdict};
 use crate::limits::{BareNewlines, Limits};
-use crate::text::Unstuff;
+use crate::text::{Bare, Unstuff};
 
 pub(super) fn check(server: &mut Server) {
     let Some(mail) = &mut server.mail else {
@@ -43,7 +43,7 @@ pub(super) fn text(server: &mut Server, bytes: &[u8]) -> usize {
     }
     let fed = unstuff.feed(bytes, &mut mail.body);
     mail.octets += fed.used as u64;
-    let bare = unstuff.saw_bare_newline();
+    let bare = unstuff.bare();
     let refusal = fault(&server.set.limits, mail.octets, bare, unstuff.longest_line());
     if refusal.is_some() {
         mail.body = Vec::new();
@@ -74,12 +74,17 @@ pub(super) fn hand_on(server: &mut Server) {
 }
 
 /// What is wrong with a text so far.
-pub(super) fn fault(limits: &Limits, octets: u64, bare: bool, line: u64) -> Option<Reply> {
+pub(super) fn fault(limits: &Limits, octets: u64, bare: Bare, line: u64) -> Option<Reply> {
     if octets > limits.message_octets {
         let max = limits.message_octets;
         return Some(Reply::new(552, (5, 3, 4), format!("The message is larger than {max} octets")));
     }
-    if bare && limits.bare_newlines == BareNewlines::Refuse {
+    let refused = match limits.bare_newlines {
+        BareNewlines::Refuse => bare.cr || bare.lf,
+        BareNewlines::RefuseLf => bare.lf,
+        BareNewlines::Keep => false,
+    };
+    if refused {
         let text = "The text holds CR or LF alone; lines must end with CR LF";
         return Some(Reply::new(550, (5, 6, 11), text));
     }
