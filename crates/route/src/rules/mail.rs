@@ -64,7 +64,7 @@ pub const PLAIN: &[Rule] = &[
             "ip addresses are not allowed as a from",
         ])
         .unless(&["anti spoofing", "blocked senders", "received headers", "sender address .. domain", "spf", "dkim", "dmarc", "aligned", "command line", "sequence", "syntax error", "authenticat*"]),
-    rule("content.mass_mailer", Content, "spam", 85).says(&["mass|bulk mailer|mailing|mailings"]).unless(&["spf", "dkim", "authenticat*", "ip", "tls"]),
+    rule("content.mass_mailer", Content, "spam", 85).says(&["mass|bulk mailer|mailing|mailings", "bulk|mass mail|email .. refused|rejected|not|blocked"]).unless(&["spf", "dkim", "authenticat*", "ip", "tls"]),
 ];
 
 /// Spam by its content; read after the address rules, because "spam" is said of both.
