@@ -24,6 +24,9 @@ pub const QUIET_MESSAGES_MIN: u32 = 32;
 const ACCOUNTS_MAX: usize = 4096;
 const LOADED_MAX: usize = 32;
 
+/// So few lists are read one by one; for more, all lists of the field are read at once.
+const FEW_HITS: usize = 64;
+
 /// Which accounts have messages that wait to be indexed, and indexes in memory.
 #[derive(Default)]
 pub struct Wants(Mutex<State>);
@@ -119,6 +122,11 @@ impl Chunk {
     async fn part(&self, (start, len): (u32, u32)) -> Result<bytes::Bytes, StoreError> {
         self.body.read_at(u64::from(start), len as usize).await
     }
+    /// A list names each message once in rising steps, so only steps of 128 and more take a second
+    /// octet: no list is longer than this.
+    fn list_len_max(&self) -> u32 {
+        self.table.messages.saturating_add(self.table.messages / 64).saturating_add(16)
+    }
     /// The messages that have all pieces of the needle in these fields.
     pub async fn find(&self, fields: &[Field], needle: &Needle) -> Result<Hit, StoreError> {
         let body = |n: &u32| self.messages.bodies.get(*n as usize).copied();
@@ -132,6 +140,14 @@ impl Chunk {
                 let starts = self.part(section.starts).await?;
                 let hits = chunk::hits(&words, &starts, piece, *lies);
                 if hits.is_empty() {
+                    continue;
+                }
+                if hits.len() <= FEW_HITS {
+                    for at in hits {
+                        let (start, len) = section.lists;
+                        let most = self.list_len_max().min(len.saturating_sub(at));
+                        these.extend(chunk::list(&self.part((start.saturating_add(at), most)).await?));
+                    }
                     continue;
                 }
                 let lists = self.part(section.lists).await?;
