@@ -12,8 +12,10 @@ use words::{Domain, MessageId, Reply, SessionId};
 /// Steps after which a machine has run away.
 const STEPS_MAX: usize = 1_000_000;
 
-/// Every entry by name; the corpus folders have the same names.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+/// What is fuzzed, by the name of its corpus folder.
+type Entry = (&'static str, fn(&[u8]));
+
+pub const ENTRIES: &[Entry] = &[
     ("smtp_server", smtp_server),
     ("smtp_client", smtp_client),
     ("imap_server", imap_server),
