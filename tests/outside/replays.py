@@ -209,7 +209,7 @@ def test_r42_a_backup_under_load_is_whole_and_slows_nobody():
 
 
 def test_r27_a_restart_under_load_refuses_nobody():
-    held, host = [], Host()
+    held, host = [], Host(extra="[limits]\nsessions_per_address = 1000")
     try:
         for port in (host.smtp, host.imap, host.imaps):
             s = socket.socket()

@@ -11,7 +11,8 @@ pub struct Gate(Arc<Mutex<Counts>>);
 #[derive(Default)]
 struct Counts {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    /// By our port and the peer's address: who reads mail on ten sessions may still send.
+    by_address: HashMap<(u16, IpAddr), usize>,
 }
 
 /// Why a connection is not let in.
@@ -24,12 +25,18 @@ pub enum Shut {
 /// One open session; dropping it gives the place back.
 pub struct Pass {
     gate: Gate,
-    key: IpAddr,
+    key: (u16, IpAddr),
 }
 
 impl Gate {
-    pub fn enter(&self, from: IpAddr, per_address_max: usize, all_max: usize) -> Result<Pass, Shut> {
-        let key = network(from);
+    /// A session on our `port` from an address; both bounds are the operator's.
+    pub fn enter(
+        &self,
+        (port, from): (u16, IpAddr),
+        per_address_max: usize,
+        all_max: usize,
+    ) -> Result<Pass, Shut> {
+        let key = (port, network(from));
         let mut counts = self.lock();
         if counts.all >= all_max {
             return Err(Shut::TooManyInAll);
@@ -84,12 +91,13 @@ mod tests {
     #[test]
     fn places_come_back_when_a_session_ends() {
         let gate = Gate::default();
-        let first = gate.enter(ip("192.0.2.1"), 1, 2).expect("room");
-        assert_eq!(gate.enter(ip("192.0.2.1"), 1, 2).err(), Some(Shut::TooManyFromThere));
-        let _other = gate.enter(ip("192.0.2.2"), 1, 2).expect("room");
-        assert_eq!(gate.enter(ip("192.0.2.3"), 1, 2).err(), Some(Shut::TooManyInAll));
+        let first = gate.enter((25, ip("192.0.2.1")), 1, 2).expect("room");
+        assert_eq!(gate.enter((25, ip("192.0.2.1")), 1, 2).err(), Some(Shut::TooManyFromThere));
+        let _other = gate.enter((25, ip("192.0.2.2")), 1, 2).expect("room");
+        assert_eq!(gate.enter((25, ip("192.0.2.3")), 1, 2).err(), Some(Shut::TooManyInAll));
+        assert_eq!(gate.enter((143, ip("192.0.2.1")), 1, 9).err(), None, "another port counts apart");
         drop(first);
-        assert!(gate.enter(ip("192.0.2.1"), 1, 2).is_ok());
+        assert!(gate.enter((25, ip("192.0.2.1")), 1, 2).is_ok());
         assert_eq!(gate.lock().by_address.len(), 1);
     }
 

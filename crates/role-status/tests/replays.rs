@@ -13,7 +13,7 @@ use watch::incident::Stage;
 
 async fn board(city: &sim::City) -> Board {
     let store = Store::in_memory(store::Settings::default(), &[rows::SCHEMA]).expect("opens");
-    let zones = [("Pacific", "America/Vancouver"), ("Central Africa", "Africa/Lusaka")];
+    let zones = [("Pacific", "America/Los_Angeles"), ("Central Africa", "Africa/Lusaka")];
     let site = Site {
         company: "NinerNet".into(),
         url: "http://status.example".into(),

@@ -208,32 +208,50 @@ fn component(s: &Snapshot, c: &Component) -> String {
 fn bars(s: &Snapshot, c: &Component) -> String {
     let today = watch::day::number(stdx::Now(s.made));
     let first = (today + 1).saturating_sub(DAYS as u64);
-    let mut out = String::with_capacity(DAYS * 24);
+    let mut out = String::with_capacity(1024);
     let mut days = Vec::with_capacity(DAYS);
+    let mut run = (0, 0);
     for number in first..=today {
         let day = c.days.iter().find(|d| d.day == number).map(crate::model::DayBar::day).unwrap_or_default();
         let colour = day.colour();
+        if run.1 > 0 && (colour.is_trouble() || run.0 != class(colour)) {
+            close_run(&mut out, &mut run);
+        }
         if colour.is_trouble() {
-            let date = stdx::Now::from_secs(number * 86_400).iso();
-            let date = &date[..10];
-            let minutes =
-                (day.of(State::MajorOutage) + day.of(State::PartialOutage) + day.of(State::Degraded))
-                    .div_ceil(60);
-            out.push_str(&format!(
-                "<a class=\"b{}\" href=\"/day/{date}/\" title=\"{date}: {minutes} min\" aria-label=\"{date}: {minutes} minutes of trouble\"></a>",
-                class(colour)
-            ));
+            out.push_str(&trouble(number, &day, colour));
         } else {
-            out.push_str(&format!("<i class=b{}></i>", class(colour)));
+            run = (class(colour), run.1 + 1);
         }
         days.push(day);
     }
+    close_run(&mut out, &mut run);
     let percent = match watch::day::uptime(&days) {
         Some(share) => format!("{} % up", percent(share)),
         None => "no data yet".to_owned(),
     };
     format!(
         "<div class=\"bars\">{out}</div><div class=\"row small soft\"><span>{DAYS} days ago</span><span>{percent}</span><span>today</span></div>"
+    )
+}
+
+/// Days of one colour in a row are one element, striped by the style sheet: the page stays small.
+fn close_run(out: &mut String, run: &mut (usize, usize)) {
+    match run.1 {
+        0 => {}
+        1 => out.push_str(&format!("<i class=b{}></i>", run.0)),
+        n => out.push_str(&format!("<i class=b{} style=--n:{n}></i>", run.0)),
+    }
+    run.1 = 0;
+}
+
+fn trouble(number: u64, day: &watch::day::Day, colour: State) -> String {
+    let date = stdx::Now::from_secs(number * 86_400).iso();
+    let date = &date[..10];
+    let minutes =
+        (day.of(State::MajorOutage) + day.of(State::PartialOutage) + day.of(State::Degraded)).div_ceil(60);
+    format!(
+        "<a class=b{} href=\"/day/{date}/\" title=\"{date}: {minutes} min\" aria-label=\"{date}: {minutes} minutes of trouble\"></a>",
+        class(colour)
     )
 }
 

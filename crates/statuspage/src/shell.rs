@@ -19,10 +19,10 @@ h1{font-size:1.5rem;line-height:1.25;margin:1.25rem 0 .5rem}h2{font-size:1.15rem
 .verdict{border-radius:.6rem;padding:1rem 1.1rem;margin:1.25rem 0 0;border:1px solid;border-left-width:.5rem}.verdict h1{margin:0}.verdict p{margin:.25rem 0 0;color:var(--soft)}\
 .card{border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1.1rem;margin:.75rem 0;background:var(--card)}.card>:last-child{margin-bottom:0}\
 .s0{color:var(--ok)}.s1{color:var(--maint)}.s2{color:var(--none)}.s3{color:var(--warn)}.s4{color:var(--part)}.s5{color:var(--down)}\
-.b0{background:var(--ok)}.b1{background:var(--maint)}.b2{background:var(--line)}.b3{background:var(--warn)}.b4{background:var(--part)}.b5{background:var(--down)}\
+.b0{--c:var(--ok)}.b1{--c:var(--maint)}.b2{--c:var(--line)}.b3{--c:var(--warn)}.b4{--c:var(--part)}.b5{--c:var(--down)}\
 .row{display:flex;justify-content:space-between;gap:1rem;align-items:baseline}.soft,time{color:var(--soft)}.small{font-size:.875rem}\
 ul.comps{list-style:none;padding:0;margin:0;border:1px solid var(--line);border-radius:.6rem}ul.comps>li{padding:.7rem 1rem}ul.comps>li+li{border-top:1px solid var(--line)}\
-.word{font-weight:600;white-space:nowrap}.bars{display:flex;gap:1px;height:1.6rem;margin:.4rem 0 .1rem}.bars a,.bars i{flex:1;min-width:1px;border-radius:1px}\
+.word{font-weight:600;white-space:nowrap}.bars{display:flex;height:1.6rem;margin:.4rem 0 .1rem}.bars a,.bars i{flex:var(--n,1);min-width:1px;background:repeating-linear-gradient(90deg,var(--c) 0 calc(100%/var(--n,1) - 1px),transparent 0 calc(100%/var(--n,1)))}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
 .scroll{overflow-x:auto}dl{margin:.5rem 0}dt{font-weight:600}dd{margin:0 0 .5rem}.tags a{margin-right:.6rem}\
 ol.ups{list-style:none;padding:0;margin:.5rem 0 0}ol.ups>li{padding:.5rem 0;border-top:1px solid var(--line)}ol.ups p{margin:.25rem 0}\

@@ -80,6 +80,8 @@ pub(crate) struct Counts {
 struct Look {
     at: Option<Instant>,
     space: Space,
+    /// What the log had taken by then: what came since is used up, though nobody has looked yet.
+    log_bytes: u64,
 }
 
 impl Shared {
@@ -104,6 +106,7 @@ impl Shared {
             space: Mutex::new(Look {
                 at: None,
                 space: Space { free: stdx::Bytes(0), total: stdx::Bytes(0) },
+                log_bytes: 0,
             }),
             was_full: AtomicBool::new(false),
             ballast: None,
@@ -121,6 +124,7 @@ impl Shared {
             && let Ok(space) = self.disk.space()
         {
             look.space = space;
+            look.log_bytes = self.counts.log_bytes.load(Ordering::Relaxed);
             look.at = Some(Instant::now());
         }
         let Space { free, total } = look.space;
@@ -128,7 +132,9 @@ impl Shared {
             // On a small disk the reserve must not be all there is.
             stdx::Bytes((64 << 20).max(total.get() / 50).min(total.get() / 4))
         });
-        let free = stdx::Bytes(free.get().saturating_sub(self.flight.load(Ordering::Relaxed)));
+        let since = self.counts.log_bytes.load(Ordering::Relaxed).saturating_sub(look.log_bytes);
+        let promised = self.flight.load(Ordering::Relaxed).saturating_add(since);
+        let free = stdx::Bytes(free.get().saturating_sub(promised));
         if free < reserve {
             return Intake::Full { free, reserve };
         }

@@ -39,8 +39,10 @@ pub struct Rule {
     pub apart: Span,
     /// A point is also bad if this share of its tries in the window failed…
     pub share_min: f64,
-    /// …of at least this many.
+    /// …of at least this many…
     pub share_tries_min: usize,
+    /// …unless so many in a row went well since: then it is over.
+    pub well_tries: usize,
     pub window: Span,
     /// A point that has not looked for this long knows nothing.
     pub fresh: Span,
@@ -54,6 +56,7 @@ impl Default for Rule {
             apart: Span::secs(15),
             share_min: 0.25,
             share_tries_min: 8,
+            well_tries: 3,
             window: Span::mins(5),
             fresh: Span::mins(3),
         }
@@ -161,7 +164,8 @@ fn point(tries: &[&Seen], rule: &Rule, now: Now) -> Point {
         return bad(first.at);
     }
     let share = all_failed as f64 / sure.len() as f64;
-    if sure.len() >= rule.share_tries_min && share >= rule.share_min {
+    let well = sure.iter().rev().take_while(|s| !failed(s)).count();
+    if sure.len() >= rule.share_tries_min && share >= rule.share_min && well < rule.well_tries {
         let first = sure.iter().copied().find(failed).map_or(last.at, |s| s.at);
         return bad(first);
     }
@@ -232,6 +236,15 @@ mod tests {
             matches!(&verdict.decision, Agreed::DegradedFor { regions, .. } if regions == &["region of m3"])
         );
         assert!(verdict.reasons.first().to_string().contains("(50 %)"), "{}", verdict.reasons.first());
+    }
+
+    #[test]
+    fn three_good_tries_end_it() {
+        let mut tries: Vec<Seen> = (0..10).map(|i| seen("m1", 740 + i * 20, false)).collect();
+        tries.extend((0..2).map(|i| seen("m1", 940 + i * 20, true)));
+        assert!(matches!(judged(&tries), Agreed::Down { .. }));
+        tries.push(seen("m1", 980, true));
+        assert_eq!(judged(&tries), Agreed::Good);
     }
 
     #[test]

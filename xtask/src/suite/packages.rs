@@ -39,6 +39,7 @@ const PYTHON: &[&str] = &["imapclient", "aioimaplib", "imap-tools", "dkimpy", "p
 pub fn install(root: &Path) -> Counts {
     let mut counts = debian();
     counts.add(python(root));
+    counts.add(node(root));
     counts
 }
 
@@ -84,6 +85,32 @@ fn stop_system_mail() {
             println!("(no service command: {name} was not started)");
         }
     }
+}
+
+/// Node's packages of the outside tests, in `target/outside-node`.
+const NODE: &[&str] = &["imapflow@1", "nodemailer@7"];
+
+fn node(root: &Path) -> Counts {
+    let dir = root.join("target/outside-node");
+    let stamp = dir.join("installed.txt");
+    let want = NODE.join(" ");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == want) {
+        return Counts::one(true);
+    }
+    println!("installing Node packages: {want}");
+    let run = |command: &mut Command| command.stdin(Stdio::null()).output().is_ok_and(|o| o.status.success());
+    if !run(Command::new("npm").arg("--version")) {
+        let apt = ["install", "-y", "-qq", "--no-install-recommends", "nodejs", "npm"];
+        run(Command::new("apt-get").args(apt).env("DEBIAN_FRONTEND", "noninteractive"));
+    }
+    let made = std::fs::create_dir_all(&dir).is_ok() && std::fs::write(dir.join("package.json"), "{\"private\":true}\n").is_ok();
+    let flags = ["install", "--no-audit", "--no-fund", "--silent"];
+    let installed = made && run(Command::new("npm").args(flags).args(NODE).current_dir(&dir));
+    let noted = installed && std::fs::write(&stamp, want).is_ok();
+    if !noted {
+        println!("npm failed: are nodejs, npm and the package index there?");
+    }
+    Counts::one(noted)
 }
 
 fn python(root: &Path) -> Counts {
