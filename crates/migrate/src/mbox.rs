@@ -133,11 +133,10 @@ fn content_length(head: &[u8]) -> Option<u64> {
 
 fn header(head: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(head);
-    let found = text.lines().find_map(|l| {
+    text.lines().find_map(|l| {
         let (n, v) = l.split_once(':')?;
         n.trim().eq_ignore_ascii_case(name).then(|| v.to_owned())
-    });
-    found
+    })
 }
 
 fn found(raw: Raw, folder: &str, place: String) -> Found {
