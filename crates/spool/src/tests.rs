@@ -85,7 +85,7 @@ async fn a_fresh_entry_is_fed_once_and_ends_with_its_body() {
     assert!(claimed(&store, &feed, u64::MAX >> 2).await.is_empty(), "leased entries are not claimed");
     let body = entry.body;
     store.commit(vec![], move |b| finish(b, &entry)).await.expect("ends");
-    assert_eq!(store.read(|c| counts(c)).await.expect("counts"), Counts::default());
+    assert_eq!(store.read(counts).await.expect("counts"), Counts::default());
     assert!(store.body(body).await.is_err(), "the body is released");
 }
 
@@ -110,7 +110,7 @@ async fn what_is_put_back_is_due_when_its_first_recipient_is() {
     (entry.rcpts[0].state, entry.rcpts[0].due) = (State::Later, Now(9000));
     (entry.rcpts[1].state, entry.rcpts[1].due) = (State::Later, Now(8000));
     store.commit(vec![], move |b| put_back(b, &entry)).await.expect("puts back");
-    assert_eq!(store.read(|c| next_due(c)).await.expect("reads"), Some(Now(8000)));
+    assert_eq!(store.read(next_due).await.expect("reads"), Some(Now(8000)));
     let back = claimed(&store, &feed, 8000).await.pop().expect("due");
     assert_eq!(back.rcpts[0].due, Now(9000));
 }
@@ -123,14 +123,14 @@ async fn orders_reach_an_entry_whose_try_is_under_way() {
     assert!(!store.commit(vec![], move |b| hold(b, id, "look first")).await.expect("orders"));
     let order = store.commit(vec![], move |b| put_back(b, &entry)).await.expect("puts back");
     assert_eq!(order, Some(Order::Hold("look first".into())));
-    assert_eq!(store.read(|c| counts(c)).await.expect("counts").held, 1);
+    assert_eq!(store.read(counts).await.expect("counts").held, 1);
     assert!(claimed(&store, &feed, 1 << 50).await.is_empty(), "held mail is never due");
     assert_eq!(store.commit(vec![], move |b| release(b, id, Now(7))).await.expect("releases"), 1);
     let entry = claimed(&store, &feed, 7).await.pop().expect("released mail is due");
     assert_eq!(store.commit(vec![], move |b| drop_all(b, id)).await.expect("orders"), None);
     let order = store.commit(vec![], move |b| put_back(b, &entry)).await.expect("puts back");
     assert_eq!(order, Some(Order::Drop));
-    assert_eq!(store.read(|c| counts(c)).await.expect("counts"), Counts::default());
+    assert_eq!(store.read(counts).await.expect("counts"), Counts::default());
     let gone = store.commit(vec![], move |b| hold(b, id, "x")).await;
     assert!(matches!(gone, Err(StoreError::Rule(_))));
 }
@@ -164,7 +164,7 @@ async fn what_routes_learned_is_kept() {
     store.commit(vec![], move |b| save_routes(b, &rows)).await.expect("saves");
     let rows = vec![("g/x".to_owned(), None), ("g/y".to_owned(), Some("3".to_owned()))];
     store.commit(vec![], move |b| save_routes(b, &rows)).await.expect("saves");
-    assert_eq!(store.read(|c| routes(c)).await.expect("reads"), vec![("g/y".to_owned(), "3".to_owned())]);
+    assert_eq!(store.read(routes).await.expect("reads"), vec![("g/y".to_owned(), "3".to_owned())]);
 }
 
 #[tokio::test]
@@ -187,5 +187,5 @@ async fn a_power_cut_keeps_what_was_accepted() {
     let (store, feed) = (store(), Feed::new(1));
     put(&store, &feed, &["a@b.example"]).await;
     let store = store.power_cut().expect("opens again");
-    assert_eq!(store.read(|c| counts(c)).await.expect("counts").entries, 1);
+    assert_eq!(store.read(counts).await.expect("counts").entries, 1);
 }
