@@ -229,7 +229,7 @@ async fn r24_a_window_is_pinned_in_three_zones_reminded_of_and_overruns() {
     let reminders: Vec<u64> =
         subjects.iter().filter(|(s, _)| s.starts_with("Reminder: ")).map(|(_, h)| *h).collect();
     // One day, one hour before the long one; the short one was announced inside both.
-    assert_eq!(reminders, [23, 0], "{subjects:?}");
+    assert_eq!(reminders, [24, 1], "{subjects:?}");
     assert!(front(&board).contains("Taking longer than planned"));
     board.done(id, "All done.".into(), "Craig".into()).await.expect("done");
     let ics = String::from_utf8(board.files().now().files["maintenance.ics"].bytes.to_vec()).expect("UTF-8");
