@@ -30,6 +30,7 @@ pub fn run(root: &Path, args: &[String]) -> bool {
 
 pub fn outside_only(root: &Path, names: &[String]) -> bool {
     let mut steps = Steps::new(root, None);
+    steps.step("packages", |_| packages::install(root));
     steps.cargo("build", &["build", "--release", "-p", "postroad"]);
     steps.step("outside", |log| outside::run(root, names, log));
     steps.finish()
