@@ -87,6 +87,17 @@ pub async fn find(dns: &dyn Dns, domain: &Domain, own: &str, dnssec: bool) -> (F
     }
 }
 
+/// Where every way out is a relay, the relay finds the way: a name server that does not answer here
+/// holds nothing up. Then the domain stands for its own destination.
+pub fn behind_relays(found: Found, domain: &Domain) -> Found {
+    match found {
+        Err(Nowhere { permanent: false, .. }) => {
+            Ok(Arc::new(Place { names: vec![domain.to_string()], hosts: Vec::new() }))
+        }
+        found => found,
+    }
+}
+
 type Names = (Vec<String>, bool, u32);
 
 async fn mx_hosts(dns: &dyn Dns, domain: &Domain, own: &str) -> Result<Names, Nowhere> {
@@ -167,5 +178,19 @@ async fn tlsa(dns: &dyn Dns, host: &str) -> Vec<Tlsa> {
             answer.records.into_iter().filter(|t| matches!(t.usage, 2 | 3)).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_relays_a_silent_name_server_holds_nothing_up() {
+        let domain = Domain::new("dest.example").expect("a domain");
+        let silent = || Err(nowhere(false, (4, 4, 3), "no answer"));
+        assert_eq!(behind_relays(silent(), &domain).map(|p| p.names.clone()), Ok(vec!["dest.example".to_owned()]));
+        let gone = Err(nowhere(true, (5, 1, 2), "no such domain"));
+        assert!(behind_relays(gone, &domain).is_err(), "what is known not to exist stays so");
     }
 }

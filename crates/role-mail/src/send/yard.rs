@@ -342,8 +342,12 @@ impl Yard {
         }
         let (site, news) = (self.site.clone(), self.news.clone());
         let (own, dnssec) = (self.settings.host_name.clone(), self.settings.dnssec);
+        let relayed = self.settings.egresses.iter().all(|e| e.relay.is_some());
         tokio::spawn(async move {
-            let (found, ttl) = places::find(site.world().dns.as_ref(), &domain, &own, dnssec).await;
+            let (mut found, ttl) = places::find(site.world().dns.as_ref(), &domain, &own, dnssec).await;
+            if relayed {
+                found = places::behind_relays(found, &domain);
+            }
             let _ = news.send(News::Found { domain, found, ttl });
         });
     }
