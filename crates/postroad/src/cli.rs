@@ -66,6 +66,15 @@ pub enum Verb {
     /// Ways out, and what was learned about them
     #[command(subcommand)]
     Route(RouteVerb),
+    /// Take mail over from disk: an mbox file, a Maildir, or a folder of either
+    Import {
+        account: String,
+        /// A path on the machine of the running host
+        from: PathBuf,
+        /// Put everything below this folder [default: the inbox and folders beside it]
+        #[arg(long, default_value = "")]
+        folder: String,
+    },
     /// Copy everything that matters to a folder, while mail flows; again copies what is new
     Backup { to: PathBuf },
     /// Bring a backup back into a new or empty data folder

@@ -3,6 +3,7 @@
 //! An order changes or reads the store of one [`Site`], running or not, and is answered by a
 //! [`Reply`] for people and for machines. What is allowed is the keepers' to say.
 
+mod import;
 mod keys;
 mod mail;
 mod people;
@@ -62,6 +63,7 @@ pub enum Order {
     RouteWhy { destination: String },
     RoutePin { destination: String, egress: String, for_ms: Option<u64> },
     RouteUnpin { destination: String },
+    Import { account: String, from: PathBuf, folder: String },
     Backup { to: PathBuf },
     Verify,
     Doctor,
@@ -101,6 +103,7 @@ pub async fn carry_out(site: &Site, order: Order) -> Answer {
         | Order::RoutePin { .. }
         | Order::RouteUnpin { .. } => routes::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
+        Order::Import { .. } => import::carry_out(site, order).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,
         order => people::carry_out(site, order).await,
     }

@@ -28,6 +28,7 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Why { id } => Order::Why { id },
         Verb::Queue(verb) => queue(verb),
         Verb::Route(verb) => route(verb),
+        Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
         Verb::Restore { from } => return local::restore(&place, &from),
         Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
