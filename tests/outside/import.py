@@ -18,7 +18,7 @@ def crlf(data):
 
 
 def served(farm, folder):
-    client = farm.imap()
+    client = farm.imap_client()
     kind, _ = client.select('"%s"' % folder, readonly=True)
     assert kind == "OK", folder
     kind, data = client.uid("FETCH", "1:*", "(FLAGS BODY.PEEK[])")
@@ -50,7 +50,7 @@ def test_a_maildir_of_torture_is_served_byte_for_byte(farm):
     assert not wrong, "%d of %d differ, the first is number %d" % (len(wrong), len(want), wrong[0])
     assert all(b"\\Seen" in g[0] for g in got)
     assert len(served(farm, "Old/Archive/2024")) == 1
-    client = farm.imap()
+    client = farm.imap_client()
     client.select("Old", readonly=True)
     kind, data = client.fetch("1:*", "(ENVELOPE BODYSTRUCTURE)")
     assert kind == "OK" and len([d for d in data if d]) >= len(want), "BODYSTRUCTURE failed the session"
@@ -67,7 +67,7 @@ def test_an_mbox_keeps_dates_and_flags(farm):
     got = served(farm, "Mbox")
     assert got[0][1] == b"Subject: one\r\nStatus: RO\r\n\r\nFrom the start\r\n" and b"\\Seen" in got[0][0]
     assert b"\\Seen" not in got[1][0]
-    client = farm.imap()
+    client = farm.imap_client()
     client.select("Mbox", readonly=True)
     kind, data = client.fetch("1", "(INTERNALDATE)")
     assert b"22-Nov-2020 10:00:00 +0000" in data[0], data
