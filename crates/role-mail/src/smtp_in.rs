@@ -8,7 +8,7 @@ use drive::{Desk, Wires};
 use message::Head;
 use message::manners::{self, Manners};
 use smtp::server::Settings as Door;
-use smtp::{BareNewlines, Answer, Limits, Question, Server};
+use smtp::{Answer, BareNewlines, Limits, Question, Server};
 use words::{Domain, Envelope, Reply, Verdict};
 use world::Connection;
 

@@ -196,7 +196,7 @@ async fn act(
 /// The same by API: `POST /api/desk` with HTTP Basic and a form whose `do` is post, incident, word,
 /// plan or done.
 async fn api(State(board): State<Board>, headers: HeaderMap, Form(fields): Form<Fields>) -> Response {
-    let Some((name, password)) = crate::http::bearer(&headers) else {
+    let Some((name, password)) = crate::http::basic_login(&headers) else {
         return (
             StatusCode::UNAUTHORIZED,
             [(header::WWW_AUTHENTICATE, "Basic realm=\"desk\"")],

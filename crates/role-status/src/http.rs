@@ -178,8 +178,8 @@ async fn leave(State(board): State<Board>, Path(token): Path<String>) -> Respons
     }
 }
 
-/// The bearer token of an API call.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<(String, String)> {
+/// Name and password of an API call (HTTP Basic).
+pub(crate) fn basic_login(headers: &HeaderMap) -> Option<(String, String)> {
     use base64::Engine as _;
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let text = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(value).ok()?).ok()?;

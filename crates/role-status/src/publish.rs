@@ -19,13 +19,9 @@ pub struct Served {
 /// A file with its entity tag.
 pub struct Ready {
     pub kind: &'static str,
-    pub bytes: bytes_arc::Bytes,
+    /// Shared: readers make no copy.
+    pub bytes: Arc<[u8]>,
     pub tag: String,
-}
-
-/// Shared bytes without a copy per reader.
-pub mod bytes_arc {
-    pub type Bytes = std::sync::Arc<[u8]>;
 }
 
 impl Files {
