@@ -155,6 +155,7 @@ pub async fn client_handshake(
     facts.exporter =
         exporter(connection, |out| connection.export_keying_material(out, EXPORTER, Some(b"")).ok());
     facts.verified = verifier.verified.load(Ordering::Relaxed);
+    facts.chain = connection.peer_certificates().unwrap_or_default().iter().map(|c| c.to_vec()).collect();
     Ok((Box::new(stream), facts))
 }
 

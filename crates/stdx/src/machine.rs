@@ -42,6 +42,8 @@ pub struct TlsFacts {
     pub client_names: Vec<String>,
     /// Client side only: the server's certificate chain was verified against the name wanted.
     pub verified: bool,
+    /// Client side only: the certificates the server showed, its own first, as DER.
+    pub chain: Vec<Vec<u8>>,
 }
 
 /// A protocol machine. See the module text for the order of calls.

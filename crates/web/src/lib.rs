@@ -1,8 +1,11 @@
-//! The HTTP kit: serves an [`axum::Router`] on any stream of any world, within limits.
+//! The HTTP kit: serves an [`axum::Router`] on any stream of any world, within limits, and asks
+//! others over HTTP.
 //!
-//! What it is: one connection's HTTP/1.1 conversation with time-outs and size limits, and small
-//! tools for pages (escaping, content types). What it is not: routes or pages (the fronts that
-//! bring them), TLS (done before a stream comes here), or listening. Begin with [`serve`].
+//! What it is: one connection's HTTP/1.1 conversation with time-outs and size limits ([`serve`]),
+//! one question to somebody else's server ([`fetch()`]), messages for browsers ([`push`]), and
+//! small tools for pages (escaping, content types). What it is not: routes or pages (the fronts
+//! that bring them), a server's TLS (done before a stream comes here), or listening. Begin with
+//! [`serve`].
 
 use std::time::Duration;
 
@@ -16,7 +19,12 @@ use world::Connection;
 
 pub use axum;
 
+pub mod fetch;
 pub mod page;
+pub mod push;
+mod response;
+
+pub use fetch::{Ask, Asked, FetchError, Got, Proof, Url, fetch};
 
 /// Limits of one HTTP connection.
 #[derive(Clone, Copy, Debug)]
