@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::read_exact;
+use crate::disk::{DiskFile, read_exact};
 use crate::draft::off_thread;
 use crate::record::{HEAD, Head, Kind};
 use crate::shared::{Pin, Place, Shared};
@@ -12,6 +12,9 @@ use crate::{BodyId, StoreError};
 
 /// Up to this size a body that the system has in memory is read without changing threads.
 const INLINE_MAX: usize = 256 << 10;
+/// A body is verified in pieces of this size.
+const CHECKED_AT_ONCE: u64 = 1 << 20;
+const UNLIKE: &str = "its bytes do not match their checksum";
 
 /// A stored body, readable for as long as this value lives, also if it is deleted meanwhile.
 #[derive(Clone)]
@@ -73,6 +76,32 @@ fn damaged(id: BodyId, e: &std::io::Error) -> StoreError {
 
 /// Compares a body's record (head and payload) with what the index says of it.
 pub(crate) fn check(id: BodyId, place: Place, record: &[u8]) -> Result<(), StoreError> {
+    let crc = check_head(id, place, record)?;
+    if crc32fast::hash(&record[HEAD..]) != crc {
+        return Err(StoreError::Damaged(id, UNLIKE.to_owned()));
+    }
+    Ok(())
+}
+
+/// As [`check`], reading the record in pieces.
+pub(crate) fn check_file(id: BodyId, place: Place, file: &dyn DiskFile) -> Result<(), StoreError> {
+    let read = |at, len| read_exact(file, at, len).map_err(|e| damaged(id, &e));
+    let crc = check_head(id, place, &read(place.start - HEAD as u64, HEAD)?)?;
+    let mut found = crc32fast::Hasher::new();
+    let mut at = 0;
+    while at < place.len {
+        let some = (place.len - at).min(CHECKED_AT_ONCE) as usize;
+        found.update(&read(place.start + at, some)?);
+        at += some as u64;
+    }
+    if found.finalize() != crc {
+        return Err(StoreError::Damaged(id, UNLIKE.to_owned()));
+    }
+    Ok(())
+}
+
+/// The checksum that the record's head names, if the head is the right one.
+fn check_head(id: BodyId, place: Place, record: &[u8]) -> Result<u32, StoreError> {
     let wrong = |why: &str| StoreError::Damaged(id, why.to_owned());
     let head = Head::decode(record).ok_or_else(|| wrong("its record's head cannot be read"))?;
     if head.kind != Kind::Body || head.len != place.len {
@@ -82,10 +111,7 @@ pub(crate) fn check(id: BodyId, place: Place, record: &[u8]) -> Result<(), Store
     if head.id != 0 && id.0 != 0 && head.id != id.0 as u64 {
         return Err(wrong("another body lies in its place"));
     }
-    if crc32fast::hash(&record[HEAD..]) != head.crc {
-        return Err(wrong("its bytes do not match their checksum"));
-    }
-    Ok(())
+    Ok(head.crc)
 }
 
 /// Reads what needs no waiting; `None` if it has to be read elsewhere.

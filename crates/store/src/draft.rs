@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use crate::body::read_part;
 use crate::large::Stream;
@@ -11,14 +10,17 @@ use crate::shared::{Flight, Place, Shared};
 use crate::{BodyId, StoreError, lock};
 
 /// A large body goes to the disk in pieces of this size.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 128 << 10;
 
 /// A body while it arrives. Dropping it leaves nothing behind.
 pub struct Draft {
     shared: Arc<Shared>,
     held: Vec<u8>,
-    hash: Sha256,
     len: u64,
+    /// Octets left free before the body, for what is put on top at the end.
+    room: u64,
+    /// More than this waiting in memory goes to the disk.
+    held_max: usize,
     stream: Option<Box<Stream>>,
     flight: Flight,
 }
@@ -28,7 +30,6 @@ pub struct Sealed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) form: Form,
     len: u64,
-    sha256: [u8; 32],
     pub(crate) crc: u32,
     _flight: Flight,
 }
@@ -43,28 +44,33 @@ pub(crate) enum Form {
 impl Draft {
     pub(crate) fn new(shared: Arc<Shared>) -> Draft {
         let flight = Flight::new(shared.clone());
-        Draft { shared, held: Vec::new(), hash: Sha256::new(), len: 0, stream: None, flight }
+        let held_max = shared.settings.small_max.get() as usize;
+        Draft { shared, held: Vec::new(), len: 0, room: 0, held_max, stream: None, flight }
+    }
+    /// A body that is known to be large, with room before it.
+    pub(crate) fn behind(shared: Arc<Shared>, room: u64) -> Draft {
+        let held_max = PIECE.min(shared.settings.small_max.get() as usize);
+        Draft { room, held_max, ..Draft::new(shared) }
     }
     /// Adds bytes; waits while the disk is behind.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.hash.update(bytes);
         self.len += bytes.len() as u64;
         self.held.extend_from_slice(bytes);
-        let limit = if self.stream.is_some() { PIECE } else { self.shared.settings.small_max.get() as usize };
-        if self.held.len() > limit {
+        if self.held.len() > self.held_max {
             self.spill().await?;
+            self.held_max = self.held_max.min(PIECE);
         }
         self.flight.set(self.held.len() as u64);
         Ok(())
     }
     async fn spill(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
-        let stream = self.stream.take();
+        let (stream, room) = (self.stream.take(), self.room);
         let mut held = std::mem::take(&mut self.held);
         let (stream, held) = off_thread(self.shared.disk.instant(), move || {
             let mut stream = match stream {
                 Some(stream) => stream,
-                None => Box::new(Stream::begin(shared)?),
+                None => Box::new(Stream::begin(shared, room)?),
             };
             stream.write(&held)?;
             held.clear();
@@ -82,32 +88,38 @@ impl Draft {
         self.len == 0
     }
     /// No more bytes will come. A large body is durable after this, a small one after its commit.
-    pub async fn seal(mut self) -> Result<Sealed, StoreError> {
-        let (form, crc) = match self.stream.take() {
-            None => {
-                let held = Bytes::from(std::mem::take(&mut self.held));
-                let crc = crc32fast::hash(&held);
-                (Form::Small(held), crc)
-            }
-            Some(mut stream) => {
-                let rest = std::mem::take(&mut self.held);
-                let (place, crc) = off_thread(self.shared.disk.instant(), move || {
-                    stream.write(&rest)?;
-                    stream.seal()
-                })
-                .await?;
-                self.flight.set(0);
-                (Form::Large(place), crc)
-            }
+    pub async fn seal(self) -> Result<Sealed, StoreError> {
+        self.seal_under(Vec::new()).await
+    }
+    /// As [`Draft::seal`], with `front` before everything that was written.
+    pub async fn seal_under(mut self, mut front: Vec<u8>) -> Result<Sealed, StoreError> {
+        self.len += front.len() as u64;
+        let rest = std::mem::take(&mut self.held);
+        let small = self.stream.is_none() && self.len <= self.shared.settings.small_max.get();
+        let (form, crc) = if small {
+            let held = if front.is_empty() {
+                rest
+            } else {
+                front.extend_from_slice(&rest);
+                front
+            };
+            let crc = crc32fast::hash(&held);
+            (Form::Small(Bytes::from(held)), crc)
+        } else {
+            let (shared, stream) = (self.shared.clone(), self.stream.take());
+            let (place, crc) = off_thread(self.shared.disk.instant(), move || {
+                let mut stream = match stream {
+                    Some(stream) => stream,
+                    None => Box::new(Stream::begin(shared, front.len() as u64)?),
+                };
+                stream.write(&rest)?;
+                stream.seal(&front)
+            })
+            .await?;
+            self.flight.set(0);
+            (Form::Large(place), crc)
         };
-        Ok(Sealed {
-            shared: self.shared,
-            form,
-            len: self.len,
-            sha256: self.hash.finalize().into(),
-            crc,
-            _flight: self.flight,
-        })
+        Ok(Sealed { shared: self.shared, form, len: self.len, crc, _flight: self.flight })
     }
 }
 
@@ -128,9 +140,6 @@ impl Sealed {
     }
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-    pub fn sha256(&self) -> [u8; 32] {
-        self.sha256
     }
     /// The bytes, if the body is small enough to be in memory.
     pub fn small(&self) -> Option<&[u8]> {

@@ -39,6 +39,8 @@ pub(crate) fn read_name(name: &str) -> Option<(u64, Sort)> {
 
 pub(crate) struct Files {
     disk: Arc<dyn Disk>,
+    /// Files below this number were there before.
+    first: u64,
     state: Mutex<State>,
 }
 
@@ -53,7 +55,7 @@ impl Files {
     pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<Files> {
         let sorts: BTreeMap<u64, Sort> = disk.list()?.iter().filter_map(|n| read_name(n)).collect();
         let next = sorts.last_key_value().map_or(1, |(no, _)| no + 1);
-        Ok(Files { disk, state: Mutex::new(State { sorts, open: BTreeMap::new(), looks: 0, next }) })
+        Ok(Files { disk, first: next, state: Mutex::new(State { sorts, open: BTreeMap::new(), looks: 0, next }) })
     }
     /// Makes a file whose name survives a power cut.
     pub(crate) fn create(&self, sort: Sort) -> io::Result<(u64, Arc<dyn DiskFile>)> {
@@ -97,6 +99,10 @@ impl Files {
             Some(sort) => self.disk.remove(&name_of(no, sort)),
             None => Ok(()),
         }
+    }
+    /// Whether the file was made by an earlier life of the store.
+    pub(crate) fn is_inherited(&self, no: u64) -> bool {
+        no < self.first
     }
     /// Numbers of all files of a sort, ascending.
     pub(crate) fn all(&self, sort: Sort) -> Vec<u64> {

@@ -88,10 +88,47 @@ fn live(conn: &Connection) -> Result<BTreeMap<u64, u64>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
+/// Takes away what an earlier life left of large bodies that never became whole: files that hold
+/// nothing any more, and the ends of others.
+pub(crate) fn sweep(store: &Store) -> Result<Tidied, StoreError> {
     let shared = store.0.shared.clone();
     let mut done = Tidied::default();
+    let inherited = |no: &u64| shared.files.is_inherited(*no);
+    let larges: Vec<u64> = shared.files.all(Sort::Large).into_iter().filter(inherited).collect();
+    if larges.is_empty() || shared.copying.load(Ordering::Acquire) > 0 {
+        return Ok(done);
+    }
+    let ends = store.read_now(ends)?;
+    for no in larges {
+        let file = shared.files.get(no).map_err(|e| failed(&e))?;
+        let (len, names) = (file.len().map_err(|e| failed(&e))?, file.names().unwrap_or(2));
+        let end = ends.get(&no).copied().unwrap_or(0);
+        // A backup that links to the file may name what we do not name any more.
+        if len <= end || names > 1 || shared.holds_segment(no) {
+            continue;
+        }
+        done.bytes += len - end;
+        if end == 0 {
+            shared.files.remove(no).map_err(|e| failed(&e))?;
+            done.removed += 1;
+        } else {
+            file.truncate(end).map_err(|e| failed(&e))?;
+        }
+    }
+    Ok(done)
+}
+
+/// Where the last live body of each segment ends.
+fn ends(conn: &Connection) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut all = conn.prepare("SELECT segment, max(start + len) FROM body GROUP BY segment")?;
+    let rows = all.query_map([], |r| Ok((r.get::<_, i64>(0)? as u64, r.get::<_, i64>(1)? as u64)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
+    let shared = store.0.shared.clone();
     punch(&shared);
+    let mut done = sweep(store)?;
     // Which files there are is asked first: a body sealed later lies in a newer one, or in one
     // that is held.
     let (logs, larges) = (shared.files.all(Sort::Log), shared.files.all(Sort::Large));

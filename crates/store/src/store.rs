@@ -196,6 +196,12 @@ impl Store {
         Draft::new(self.0.shared.clone())
     }
 
+    /// Begins a body that is known to be large and whose first octets are known last: it goes to
+    /// the disk as it comes, behind `room` octets for [`Draft::seal_under`].
+    pub fn draft_behind(&self, room: u64) -> Draft {
+        Draft::behind(self.0.shared.clone(), room)
+    }
+
     /// Makes `bodies` and what `f` writes durable, together with whatever else waits. Begins
     /// at once; dropping the future does not undo it. If `f` fails, nothing of it remains.
     pub fn commit<T, F>(

@@ -51,9 +51,15 @@ impl Upkeep {
     pub(crate) fn run(&self, store: &Store) {
         let mut checkpoints = Checkpoints::default();
         let begun = Instant::now();
-        let (mut dead, mut first) = (0, true);
+        let (mut dead, mut first, mut swept) = (0, true, false);
         while self.wait() {
             let shared = store.0.shared.clone();
+            if !swept {
+                swept = true;
+                if let Err(e) = reclaim::sweep(store) {
+                    shared.trouble(format!("what a crash left of large messages could not be taken away: {e}"));
+                }
+            }
             if let Some(dir) = store.dir()
                 && let Err(e) = checkpoints.round(&dir.join(INDEX), &shared)
             {

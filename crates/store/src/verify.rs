@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::body::check;
-use crate::disk::{Real, read_exact};
+use crate::body::check_file;
+use crate::disk::Real;
 use crate::log::Position;
-use crate::record::HEAD;
 use crate::recover::{scan, state};
 use crate::shared::{Place, Shared};
 use crate::store::{INDEX, SEGMENTS, take_lock};
@@ -126,9 +125,8 @@ fn bodies(
             let found = shared
                 .files
                 .get(place.segment)
-                .and_then(|f| read_exact(&*f, place.start - HEAD as u64, place.len as usize + HEAD))
                 .map_err(|e| StoreError::Damaged(id, e.to_string()))
-                .and_then(|record| check(id, place, &record));
+                .and_then(|file| check_file(id, place, &*file));
             out.bodies += 1;
             out.bytes += place.len;
             if let Err(StoreError::Damaged(id, why)) = found

@@ -300,3 +300,87 @@ async fn the_guard_closes_below_the_reserve_and_counts_what_is_under_way() {
     let reserve = stdx::Bytes::mib(200);
     assert_eq!(store.intake(), Intake::Full { free: stdx::Bytes::mib(100), reserve });
 }
+
+#[tokio::test]
+async fn what_is_put_on_top_at_the_end_stands_before_what_came_first() {
+    for (store, _dir) in both("under") {
+        for (n, (room, front, rest)) in
+            [(0, 0, 900_000), (16_384, 700, 900_000), (500, 9000, 700_000), (16_384, 300, 10), (100, 100, 300_000)]
+                .into_iter()
+                .enumerate()
+        {
+            let whole = text(n as u8, front + rest);
+            let mut draft = store.draft_behind(room);
+            for piece in whole[front..].chunks(70_000) {
+                draft.write(piece).await.expect("writes");
+            }
+            let sealed = draft.seal_under(whole[..front].to_vec()).await.expect("seals");
+            assert_eq!(sealed.len(), whole.len() as u64);
+            assert_eq!(&sealed.read_at(0, front + 5).await.expect("reads")[..], &whole[..front + 5]);
+            let id = store
+                .commit(vec![sealed], |batch| {
+                    let id = batch.body(0);
+                    batch.hold(id)?;
+                    batch.sql().execute("INSERT INTO note (says, body) VALUES ('x', ?1)", [id])?;
+                    Ok(id)
+                })
+                .await
+                .expect("commits");
+            check(&store, id, &whole).await;
+        }
+        let verified = store.verify(&["SELECT body, 1 FROM note"], &mut |_| {}).expect("verifies");
+        assert!(verified.is_sound(), "{verified:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_while_a_large_body_comes_keeps_nothing_of_it() {
+    let (disk, memory) = faulty();
+    let store = Store::inline_on(disk.clone(), Settings::default(), &[NOTES]).expect("opens");
+    let body = text(1, 2_000_000);
+    let mut draft = store.draft_behind(1000);
+    draft.write(&body[..1_000_000]).await.expect("there is room");
+    disk.set(Fault::WriteFull);
+    let full = draft.write(&body[1_000_000..]).await;
+    assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+    drop(draft);
+    let mut draft = store.draft_behind(1000);
+    disk.set(Fault::None);
+    draft.write(&body).await.expect("there is room again");
+    disk.set(Fault::WriteFull);
+    let full = draft.seal_under(text(2, 900)).await.err();
+    disk.set(Fault::None);
+    // The room before the body grows no file, so it may be there; then the body is whole.
+    assert!(full.is_none() || matches!(full, Some(StoreError::Full(_))), "{full:?}");
+    let id = put(&store, "after", &body).await.expect("goes on");
+    check(&store, id, &body).await;
+    drop(store);
+    let again = Store::in_memory_on(memory, Settings::default(), &[NOTES]).expect("opens");
+    check(&again, id, &body).await;
+    assert_eq!(notes(&again).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_of_large_bodies_is_taken_away() {
+    let dir = Dir::new("sweep");
+    let segments = dir.0.join(SEGMENTS);
+    let body = text(3, 600_000);
+    let id = {
+        let store = Store::open(&dir.0, Settings::default(), &[NOTES]).expect("opens");
+        put(&store, "kept", &body).await.expect("commits")
+    };
+    // As a kill would leave them: a file that holds half a message, and half of one behind a whole.
+    std::fs::write(segments.join("00000099.big"), text(4, 300_000)).expect("writes");
+    let large = std::fs::read_dir(&segments).expect("lists").map(|e| e.expect("reads").path());
+    let large: Vec<_> = large.filter(|p| p.extension().is_some_and(|e| e == "big")).collect();
+    assert_eq!(large.len(), 2);
+    let whole = large.iter().find(|p| !p.ends_with("00000099.big")).expect("is there");
+    let len = std::fs::metadata(whole).expect("is there").len();
+    std::fs::File::options().write(true).open(whole).and_then(|f| f.set_len(len + 50_000)).expect("grows");
+    let store = Store::open(&dir.0, Settings::default(), &[NOTES]).expect("opens");
+    let theirs = store.clone();
+    tokio::task::spawn_blocking(move || theirs.tidy().expect("tidies")).await.expect("ends");
+    assert!(!segments.join("00000099.big").exists(), "half a message stays");
+    assert_eq!(std::fs::metadata(whole).expect("is there").len(), len, "the torn end stays");
+    check(&store, id, &body).await;
+}
