@@ -8,7 +8,8 @@ use message::{Field, Head};
 use stdx::Now;
 use world::dns::Dns;
 
-use crate::canon::{BodyHash, Canon, header_field};
+use crate::bodies::Hashes;
+use crate::canon::{Canon, header_field};
 use crate::dkim::{DkimResult, Signature, fetch_key, key_fits, without_signature};
 use crate::tags::Tags;
 
@@ -67,7 +68,12 @@ struct Set<'a> {
 
 /// Verifies the chain of a whole message.
 pub async fn verify(dns: &dyn Dns, data: &[u8], now: Now) -> Arc {
-    let head = Head::parse(data);
+    verify_hashed(dns, data, &Hashes::of(data), now).await
+}
+
+/// Verifies the chain of a message of which the header and the hashes of the body are there.
+pub async fn verify_hashed(dns: &dyn Dns, header: &[u8], hashes: &Hashes, now: Now) -> Arc {
+    let head = Head::parse(header);
     let sets = match collect(&head) {
         Ok(sets) if sets.is_empty() => {
             let reason = "the message carries no ARC chain".into();
@@ -76,7 +82,7 @@ pub async fn verify(dns: &dyn Dns, data: &[u8], now: Now) -> Arc {
         Ok(sets) => sets,
         Err(why) => return Arc::fail(why),
     };
-    match check(dns, data, &head, &sets, now).await {
+    match check(dns, hashes, &head, &sets, now).await {
         Ok(arc) => arc,
         Err(why) => Arc::fail(why),
     }
@@ -141,19 +147,19 @@ fn instance(text: &str) -> Option<usize> {
 
 async fn check(
     dns: &dyn Dns,
-    data: &[u8],
+    hashes: &Hashes,
     head: &Head<'_>,
     sets: &[Set<'_>],
     now: Now,
 ) -> Result<Arc, String> {
     let last = sets.len();
     // Step 4: the newest message signature must hold; step 5: older ones tell how far back.
-    message_signature(dns, data, head, &sets[last - 1], now)
+    message_signature(dns, hashes, head, &sets[last - 1], now)
         .await
         .map_err(|why| format!("the message signature of instance {last}: {why}"))?;
     let mut oldest_pass = 0;
     for i in (0..last - 1).rev() {
-        if message_signature(dns, data, head, &sets[i], now).await.is_err() {
+        if message_signature(dns, hashes, head, &sets[i], now).await.is_err() {
             oldest_pass = i + 2;
             break;
         }
@@ -174,7 +180,7 @@ async fn check(
 /// RFC 8617 §4.1.2.
 async fn message_signature(
     dns: &dyn Dns,
-    data: &[u8],
+    hashes: &Hashes,
     head: &Head<'_>,
     set: &Set<'_>,
     now: Now,
@@ -187,9 +193,10 @@ async fn message_signature(
     if signature.expires.is_some_and(|x| x < now.secs()) {
         return Err("it has expired".into());
     }
-    let mut hash = BodyHash::new(signature.body_canon, signature.limit);
-    hash.push(&data[head.body_start()..]);
-    if signature.body_hash != hash.finish().0 {
+    let (hash, _) = hashes
+        .get(signature.body_canon, signature.limit)
+        .ok_or("the signatures want the body in too many different forms")?;
+    if signature.body_hash != hash {
         return Err("the body was changed".into());
     }
     let key = fetch_key(dns, &signature.domain, &signature.selector).await.map_err(|(_, why)| why)?;

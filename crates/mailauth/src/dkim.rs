@@ -14,7 +14,8 @@ use stdx::Now;
 use words::Domain;
 use world::dns::{Dns, DnsError};
 
-use crate::canon::{BodyHash, Canon, header_field};
+use crate::bodies::{Hashes, Hashing};
+use crate::canon::{Canon, header_field};
 use crate::keys::{Algorithm, KeyError, Published, RSA_BITS_MIN, SigningKey};
 use crate::tags::{Tags, is_blank};
 
@@ -251,98 +252,52 @@ pub(crate) fn key_fits(key: &Published, algorithm: Algorithm) -> Result<(), Refu
 
 /// Verifies a whole message.
 pub async fn verify(dns: &dyn Dns, data: &[u8], now: Now) -> Vec<Dkim> {
-    let mut verification = Verification::begin(data);
-    verification.body(&data[Head::parse(data).body_start()..]);
-    verification.finish(dns, now).await
+    verify_hashed(dns, data, &Hashes::of(data), now).await
 }
 
-/// A signature's field, what it says (with the index of its body hash) or why it does not count,
-/// and its tags.
-type Found<'a> = (Field<'a>, Result<(Signature, usize), Refused>, Tags);
-
-/// One message's signatures, its body coming in pieces.
-pub struct Verification<'a> {
-    head: Head<'a>,
-    signatures: Vec<Found<'a>>,
-    hashes: Vec<((Canon, Option<u64>), BodyHash)>,
-}
-
-impl<'a> Verification<'a> {
-    /// Takes the header; what follows it in `data` is not looked at.
-    pub fn begin(data: &'a [u8]) -> Verification<'a> {
-        let head = Head::parse(data);
-        let mut out = Verification { head, signatures: Vec::new(), hashes: Vec::new() };
-        for field in head.all("DKIM-Signature").take(SIGNATURES_MAX) {
-            let text = String::from_utf8_lossy(field.raw()).into_owned();
-            let (tags, parsed) = match Tags::parse(&text) {
-                Ok(tags) => {
-                    let parsed = parse_dkim(&tags);
-                    (tags, parsed)
-                }
-                Err(why) => (Tags::default(), Err(neutral(why))),
-            };
-            let parsed = parsed.map(|s| {
-                let index = out.hash_index(s.body_canon, s.limit);
-                (s, index)
-            });
-            out.signatures.push((field, parsed, tags));
-        }
-        out
-    }
-
-    /// Signatures that agree on the body's form share its hash.
-    fn hash_index(&mut self, canon: Canon, limit: Option<u64>) -> usize {
-        let key = (canon, limit);
-        match self.hashes.iter().position(|(k, _)| *k == key) {
-            Some(i) => i,
-            None => {
-                self.hashes.push((key, BodyHash::new(canon, limit)));
-                self.hashes.len() - 1
+/// Verifies a message of which the header and the hashes of the body are there.
+pub async fn verify_hashed(dns: &dyn Dns, header: &[u8], hashes: &Hashes, now: Now) -> Vec<Dkim> {
+    let head = Head::parse(header);
+    let mut out = Vec::new();
+    for field in head.all("DKIM-Signature").take(SIGNATURES_MAX) {
+        let text = String::from_utf8_lossy(field.raw()).into_owned();
+        let (tags, parsed) = match Tags::parse(&text) {
+            Ok(tags) => {
+                let parsed = parse_dkim(&tags);
+                (tags, parsed)
             }
-        }
+            Err(why) => (Tags::default(), Err(neutral(why))),
+        };
+        let text = |name: &str| tags.get(name).unwrap_or("").to_owned();
+        let mut dkim = Dkim {
+            result: DkimResult::Neutral,
+            domain: text("d").to_ascii_lowercase(),
+            selector: text("s"),
+            algorithm: text("a"),
+            mark: String::new(),
+            reason: String::new(),
+            testing: false,
+            partial: false,
+        };
+        let checked = match parsed {
+            Ok(signature) => {
+                dkim.domain = signature.domain.to_string();
+                dkim.mark.clone_from(&signature.mark);
+                dkim.partial = signature.limit.is_some();
+                check(dns, &head, &field, (&signature, hashes), now).await
+            }
+            Err(refused) => Err(refused),
+        };
+        (dkim.result, dkim.reason) = match checked {
+            Ok(key) => {
+                dkim.testing = key.testing;
+                (DkimResult::Pass, format!("signed by {} ({} bits)", dkim.domain, key.bits))
+            }
+            Err(refused) => refused,
+        };
+        out.push(dkim);
     }
-
-    pub fn body(&mut self, bytes: &[u8]) {
-        for (_, hash) in &mut self.hashes {
-            hash.push(bytes);
-        }
-    }
-
-    pub async fn finish(self, dns: &dyn Dns, now: Now) -> Vec<Dkim> {
-        let hashes: Vec<([u8; 32], bool)> = self.hashes.into_iter().map(|(_, h)| h.finish()).collect();
-        let mut out = Vec::new();
-        for (field, parsed, tags) in self.signatures {
-            let text = |name: &str| tags.get(name).unwrap_or("").to_owned();
-            let mut dkim = Dkim {
-                result: DkimResult::Neutral,
-                domain: text("d").to_ascii_lowercase(),
-                selector: text("s"),
-                algorithm: text("a"),
-                mark: String::new(),
-                reason: String::new(),
-                testing: false,
-                partial: false,
-            };
-            let checked = match parsed {
-                Ok((signature, index)) => {
-                    dkim.domain = signature.domain.to_string();
-                    dkim.mark.clone_from(&signature.mark);
-                    dkim.partial = signature.limit.is_some();
-                    check(dns, &self.head, &field, (&signature, hashes[index]), now).await
-                }
-                Err(refused) => Err(refused),
-            };
-            (dkim.result, dkim.reason) = match checked {
-                Ok(key) => {
-                    dkim.testing = key.testing;
-                    (DkimResult::Pass, format!("signed by {} ({} bits)", dkim.domain, key.bits))
-                }
-                Err(refused) => refused,
-            };
-            out.push(dkim);
-        }
-        out
-    }
+    out
 }
 
 fn parse_dkim(tags: &Tags) -> Result<Signature, Refused> {
@@ -370,12 +325,15 @@ async fn check(
     dns: &dyn Dns,
     head: &Head<'_>,
     field: &Field<'_>,
-    (signature, (body_hash, full)): (&Signature, ([u8; 32], bool)),
+    (signature, hashes): (&Signature, &Hashes),
     now: Now,
 ) -> Result<Published, Refused> {
     if signature.expires.is_some_and(|x| x < now.secs()) {
         return Err(neutral("it has expired"));
     }
+    let Some((body_hash, full)) = hashes.get(signature.body_canon, signature.limit) else {
+        return Err(neutral("the signatures want the body in too many different forms"));
+    };
     if signature.limit.is_some() && !full {
         return Err((DkimResult::Fail, "the body is shorter than what was signed".into()));
     }
@@ -428,13 +386,8 @@ pub struct Signer {
     pub key: SigningKey,
 }
 
-/// The hash of a body as our signatures want it; feed it with [`BodyHash::push`].
-pub fn body_hash() -> BodyHash {
-    BodyHash::new(Canon::Relaxed, None)
-}
-
 impl Signer {
-    /// Signs a header and a body's hash (of [`body_hash`]). The result is a whole field, to be put
+    /// Signs a header and a body's hash (of [`Hashing::ours`]). The result is a whole field, to be put
     /// above the header it signs.
     pub fn sign(&self, header: &[u8], body_hash: [u8; 32], now: Now) -> Result<String, KeyError> {
         let head = Head::parse(header);
@@ -482,10 +435,19 @@ impl Signer {
 /// Signs a whole message with every key; the fields come one after the other.
 pub fn sign_message(signers: &[Signer], data: &[u8], now: Now) -> Result<String, KeyError> {
     let body = Head::parse(data).body_start();
-    let mut hash = body_hash();
-    hash.push(&data[body..]);
-    let (hash, _) = hash.finish();
-    signers.iter().map(|s| s.sign(&data[..body], hash, now)).collect()
+    let mut hashing = Hashing::ours();
+    hashing.push(&data[body..]);
+    sign_hashed(signers, &data[..body], hashing.finish().relaxed().unwrap_or_default(), now)
+}
+
+/// Signs a message of which the header and the body's hash (of [`Hashing::ours`]) are there.
+pub fn sign_hashed(
+    signers: &[Signer],
+    header: &[u8],
+    body_hash: [u8; 32],
+    now: Now,
+) -> Result<String, KeyError> {
+    signers.iter().map(|s| s.sign(header, body_hash, now)).collect()
 }
 
 #[cfg(test)]

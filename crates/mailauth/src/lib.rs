@@ -16,6 +16,7 @@ use words::Address;
 use world::Dns;
 
 pub mod arc;
+pub mod bodies;
 pub mod canon;
 pub mod dane;
 pub mod dkim;
@@ -36,8 +37,10 @@ pub struct Facts<'a> {
     pub helo: &'a str,
     /// `None` for the null reverse path.
     pub mail_from: Option<&'a Address>,
-    /// The whole message, without fields of our own.
+    /// The whole message, without fields of our own; or its header alone, if there are `hashes`.
     pub message: &'a [u8],
+    /// Of the body, if it is not in memory.
+    pub hashes: Option<&'a bodies::Hashes>,
     /// Our name.
     pub host: &'a str,
     pub now: Now,
@@ -97,8 +100,16 @@ pub async fn check(dns: &dyn Dns, facts: &Facts<'_>) -> Results {
 
 /// Asks what needs the message, the peer's results being there already.
 pub async fn check_message(dns: &dyn Dns, facts: &Facts<'_>, peer: PeerResults) -> Results {
-    let dkim = dkim::verify(dns, facts.message, facts.now).await;
-    let arc = arc::verify(dns, facts.message, facts.now).await;
+    let whole;
+    let hashes = match facts.hashes {
+        Some(hashes) => hashes,
+        None => {
+            whole = bodies::Hashes::of(facts.message);
+            &whole
+        }
+    };
+    let dkim = dkim::verify_hashed(dns, facts.message, hashes, facts.now).await;
+    let arc = arc::verify_hashed(dns, facts.message, hashes, facts.now).await;
     let dmarc = {
         let signed = dkim.iter().filter(|d| d.result == dkim::DkimResult::Pass && !d.partial);
         let proven = dmarc::Proven {

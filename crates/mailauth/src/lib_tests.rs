@@ -16,6 +16,7 @@ fn all_results_print_as_one_field_with_reasons() {
         helo: "mx.a.example",
         mail_from: Some(&sender),
         message: b"From: ann@a.example\r\n\r\nhi\r\n",
+        hashes: None,
         host: "mail.example",
         now: Now(0),
     };

@@ -12,7 +12,8 @@ use words::{Address, Domain};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (folder, port) = (args.next().ok_or("say a folder")?, args.next().ok_or("say a port")?.parse::<u16>()?);
+    let (folder, port) =
+        (args.next().ok_or("say a folder")?, args.next().ok_or("say a port")?.parse::<u16>()?);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&folder, port))
 }
 
@@ -25,7 +26,11 @@ async fn run(folder: &str, port: u16) -> Result<(), Box<dyn std::error::Error>> 
         directory::add_domain(batch, &Domain::new("bench.test").expect("a domain"), now)?;
         for n in 0..320 {
             let address = Address::parse(&format!("u{n}@bench.test")).expect("an address");
-            directory::add_account(batch, &directory::NewAccount { address: &address, name: "", quota: None }, now)?;
+            directory::add_account(
+                batch,
+                &directory::NewAccount { address: &address, name: "", quota: None },
+                now,
+            )?;
         }
         Ok(())
     });

@@ -47,7 +47,7 @@ pub async fn notice(site: &Site, draft: &Draft) -> Result<Option<(Sealed, Arrive
         return Ok(None);
     }
     let (id, host) = (site.message_id(), site.settings().host_name.clone());
-    let head = message::Head::parse(&draft.text).body_start().min(HEADER_OCTETS_MAX);
+    let head = message::Head::parse(draft.text.header()).body_start().min(HEADER_OCTETS_MAX);
     let notice = Notice {
         from: format!("postmaster@{host}"),
         message_id: format!("{id}.notice@{host}"),
@@ -58,7 +58,7 @@ pub async fn notice(site: &Site, draft: &Draft) -> Result<Option<(Sealed, Arrive
         envid: draft.envelope.envid.clone(),
         arrived: Some(site.now()),
         fates: arrived,
-        original: Original::Header(draft.text[..head].to_vec()),
+        original: Original::Header(draft.text.header()[..head].to_vec()),
     };
     let mut sealed = site.store().draft();
     sealed.write(&notice.build()).await?;

@@ -6,11 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use directory::Target;
 use ledger::Fact;
 use mailbox::{Hub, New, Pen};
-use message::Head;
 use message::edit::Changes;
 use spool::Feed;
 use stdx::Now;
@@ -129,7 +127,7 @@ struct Load {
 
 /// Keeps the message: one commit, and it is durable when this returns.
 pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
-    let Parcel { draft, trace, giver, junk, key, header, fact } = parcel;
+    let Parcel { mut draft, trace, giver, junk, key, header, fact } = parcel;
     let routes = Routes::of(&draft);
     let mut bodies = Vec::new();
     // The notice comes first: `keep` takes body 0.
@@ -141,16 +139,16 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
     let mut filed = Vec::new();
     if !routes.mailboxes.is_empty() {
         let top = mailbox_fields(&draft, &routes) + &trace;
+        let header = new_head(&site.settings().host_name, &top, draft.text.header());
+        let (n, size) = draft.text.seal(site.store(), header, &mut bodies).await?;
+        placed = Some((n, size));
+        offer = bodies[n].bytes().filter(|b| b.len() <= OFFER_OCTETS_MAX);
         // What lies in the junk folder has been sorted already.
         if !junk {
             filed = crate::filter::file(site, &draft, (&routes.mailboxes, &top), &mut bodies).await?;
         }
-        let (sealed, bytes) = seal(site, &top, &draft.text).await?;
-        placed = Some((bodies.len(), sealed.len()));
-        offer = bytes;
-        bodies.push(sealed);
     }
-    let outgoing = outgoing(site, &draft, &routes, (&trace, &giver), &mut bodies).await?;
+    let outgoing = outgoing(site, &mut draft, &routes, (&trace, &giver), &mut bodies).await?;
     let (confirmed, asides) = (site.receipts().take(), site.take_asides());
     let load = Load {
         id: draft.id,
@@ -160,7 +158,12 @@ pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
         header,
         fact,
         junk,
-        accounts: routes.mailboxes.keys().copied().filter(|id| !filed.iter().any(|f| f.account == *id)).collect(),
+        accounts: routes
+            .mailboxes
+            .keys()
+            .copied()
+            .filter(|id| !filed.iter().any(|f| f.account == *id))
+            .collect(),
         filed,
         placed,
         outgoing,
@@ -279,7 +282,7 @@ fn mailbox_fields(draft: &Draft, routes: &Routes) -> String {
 
 async fn outgoing(
     site: &Site,
-    draft: &Draft,
+    draft: &mut Draft,
     routes: &Routes,
     (trace, giver): (&str, &Giver),
     bodies: &mut Vec<Sealed>,
@@ -299,10 +302,10 @@ async fn outgoing(
         entries.push((top, recipients.clone(), spool::Origin::Forwarded { of: of.clone() }));
     }
     for (top, recipients, origin) in entries {
-        let (sealed, _) = seal(site, &top, &draft.text).await?;
+        let header = new_head(&site.settings().host_name, &top, draft.text.header());
+        let (body, size) = draft.text.seal(site.store(), header, bodies).await?;
         let envelope = Envelope { recipients, ..draft.envelope.clone() };
-        out.push(Outgoing { body: bodies.len(), size: sealed.len(), envelope, origin });
-        bodies.push(sealed);
+        out.push(Outgoing { body, size, envelope, origin });
     }
     Ok(out)
 }
@@ -310,21 +313,7 @@ async fn outgoing(
 /// Largest body that is handed to the summaries in memory.
 const OFFER_OCTETS_MAX: usize = 256 << 10;
 
-/// Writes a copy: fields on top, then the message without what only we may say.
-async fn seal(site: &Site, top: &str, text: &[u8]) -> Result<(Sealed, Option<Bytes>), StoreError> {
-    let mut whole = new_head(&site.settings().host_name, top, text);
-    let body = &text[Head::parse(text).body_start()..];
-    let mut draft = site.store().draft();
-    if whole.len() + body.len() <= OFFER_OCTETS_MAX {
-        whole.extend_from_slice(body);
-        draft.write(&whole).await?;
-        return Ok((draft.seal().await?, Some(Bytes::from(whole))));
-    }
-    draft.write(&whole).await?;
-    draft.write(body).await?;
-    Ok((draft.seal().await?, None))
-}
-
+/// The header of a copy: fields on top, then what came without what only we may say.
 fn new_head(host: &str, top: &str, text: &[u8]) -> Vec<u8> {
     Changes::new()
         .prepend(top)

@@ -19,6 +19,7 @@ use words::{AccountId, Address, Enhanced, Envelope, Recipient};
 
 use crate::Site;
 use crate::reception::Draft;
+use crate::text::Share;
 
 /// Octets of the original's header that go back with a refusal.
 const HEADER_OCTETS_MAX: usize = 64 << 10;
@@ -102,14 +103,21 @@ pub async fn file(
 ) -> Result<Vec<Filed>, StoreError> {
     let mut out = Vec::new();
     let mut whole: Option<Arc<Vec<u8>>> = None;
+    let mut share = Share::none(site.texts());
     for (&account, address) in accounts {
         let found = site.store().glance(|c| directory::active_script(c, account))?;
         let Some((name, text)) = found else { continue };
-        let message = whole.get_or_insert_with(|| {
-            let mut bytes = top.as_bytes().to_vec();
-            bytes.extend_from_slice(&draft.text);
-            Arc::new(bytes)
-        });
+        let message = match &whole {
+            Some(message) => message,
+            None => {
+                // A script may look at any octet, so a long text is read back for it.
+                let text = draft.text.read_back(bodies, &mut share).await?;
+                let text = text.ok_or_else(|| StoreError::Full("too many long texts for scripts".into()))?;
+                let mut bytes = top.as_bytes().to_vec();
+                bytes.extend_from_slice(&text);
+                whole.insert(Arc::new(bytes))
+            }
+        };
         let own = site.store().glance(|c| directory::addresses_of(c, account))?;
         let run = Run {
             home: Home { store: site.store().clone(), account, now: site.now() },
@@ -267,7 +275,7 @@ async fn redirected(
     (of, to, text): (&Address, &str, &[u8]),
     bodies: &mut Vec<Sealed>,
 ) -> Result<Option<Send>, StoreError> {
-    let head = message::Head::parse(&draft.text);
+    let head = message::Head::parse(draft.text.header());
     let Ok(target) = Address::parse(to) else { return Ok(None) };
     if message::manners::delivered_to(&head, &of.to_string()) {
         return Ok(None);
@@ -288,7 +296,7 @@ async fn refused(
 ) -> Result<Option<Send>, StoreError> {
     let Some(to) = draft.envelope.sender.clone() else { return Ok(None) };
     let host = site.settings().host_name.clone();
-    let head = message::Head::parse(&draft.text).body_start().min(HEADER_OCTETS_MAX);
+    let head = message::Head::parse(draft.text.header()).body_start().min(HEADER_OCTETS_MAX);
     let orcpt =
         draft.envelope.recipients.iter().find(|r| r.address == *address).and_then(|r| r.orcpt.clone());
     let notice = Notice {
@@ -311,7 +319,7 @@ async fn refused(
             last_attempt: None,
             until: None,
         }],
-        original: Original::Header(draft.text[..head].to_vec()),
+        original: Original::Header(draft.text.header()[..head].to_vec()),
     };
     let (body, size) = seal(site, &notice.build(), bodies).await?;
     Ok(Some(Send { body, size, envelope: notice_to(to), origin: spool::Origin::Notice, mark: None }))

@@ -23,6 +23,7 @@ pub mod reception;
 pub mod signing;
 pub mod smtp_in;
 pub mod submission;
+pub mod text;
 pub mod send;
 pub mod settings;
 pub mod site;

@@ -37,14 +37,15 @@ pub struct Proof {
 /// Checks what can be checked. Clients of trusted networks need no proof.
 pub async fn of(at: &Reception, draft: &Draft, trusted: bool) -> Proof {
     if trusted {
-        return Proof::nothing(&draft.text);
+        return Proof::nothing(draft.text.header());
     }
     let world = at.site.world();
     let facts = Facts {
         ip: at.arrival.peer.ip().to_canonical(),
         helo: &at.helo,
         mail_from: draft.envelope.sender.as_ref(),
-        message: &draft.text,
+        message: draft.text.header(),
+        hashes: draft.text.hashes(),
         host: &at.settings.host_name,
         now: at.site.now(),
     };
@@ -53,8 +54,8 @@ pub async fn of(at: &Reception, draft: &Draft, trusted: bool) -> Proof {
         (results, null_mx(at, draft.envelope.sender.as_ref()).await)
     };
     match drive::first(asking, world.clock.sleep_until(facts.now + LOOK_UPS)).await {
-        First::A((results, null_mx)) => Proof::found(results, null_mx, &draft.text),
-        First::B(()) => Proof::nothing(&draft.text),
+        First::A((results, null_mx)) => Proof::found(results, null_mx, draft.text.header()),
+        First::B(()) => Proof::nothing(draft.text.header()),
     }
 }
 

@@ -37,8 +37,8 @@ const WAITING_MAX: usize = 100_000;
 /// What makes two sendings the same.
 pub type Key = [u8; 16];
 
-/// Who sent it: `ip 192.0.2.1`, `account 7`.
-pub fn key(who: &str, envelope: &Envelope, header: Option<&str>, content: &[u8]) -> Key {
+/// Who sent it: `ip 192.0.2.1`, `account 7`; and the text's length and SHA-256.
+pub fn key(who: &str, envelope: &Envelope, header: Option<&str>, text: (u64, [u8; 32])) -> Key {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -51,7 +51,8 @@ pub fn key(who: &str, envelope: &Envelope, header: Option<&str>, content: &[u8])
         part(recipient.address.to_string().as_bytes());
     }
     part(header.unwrap_or("").as_bytes());
-    part(content);
+    part(&text.0.to_le_bytes());
+    part(&text.1);
     let digest = hash.finalize();
     let mut key = [0; 16];
     key.copy_from_slice(&digest[..16]);
@@ -159,14 +160,14 @@ mod tests {
 
     #[test]
     fn only_the_very_same_sending_has_the_same_key() {
-        let one = key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), b"text");
-        assert_eq!(one, key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), b"text"));
+        let one = key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), (4, [7; 32]));
+        assert_eq!(one, key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), (4, [7; 32])));
         for other in [
-            key("ip 192.0.2.2", &envelope("b@x.example"), Some("<1@a>"), b"text"),
-            key("ip 192.0.2.1", &envelope("c@x.example"), Some("<1@a>"), b"text"),
-            key("ip 192.0.2.1", &envelope("b@x.example"), Some("<2@a>"), b"text"),
-            key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), b"text."),
-            key("ip 192.0.2.1", &envelope("b@x.example"), None, b"text"),
+            key("ip 192.0.2.2", &envelope("b@x.example"), Some("<1@a>"), (4, [7; 32])),
+            key("ip 192.0.2.1", &envelope("c@x.example"), Some("<1@a>"), (4, [7; 32])),
+            key("ip 192.0.2.1", &envelope("b@x.example"), Some("<2@a>"), (4, [7; 32])),
+            key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), (4, [8; 32])),
+            key("ip 192.0.2.1", &envelope("b@x.example"), None, (4, [7; 32])),
         ] {
             assert_ne!(one, other);
         }
@@ -175,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn a_repeat_is_known_until_it_is_confirmed_or_a_day_old() {
         let store = Store::in_memory(Settings::default(), &[SCHEMA]).expect("a store");
-        let k = key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), b"text");
+        let k = key("ip 192.0.2.1", &envelope("b@x.example"), Some("<1@a>"), (4, [7; 32]));
         let start = Now::from_secs(1_000_000);
         assert_eq!(enter_once(&store, k, 1, start, vec![]).await, None);
         assert_eq!(enter_once(&store, k, 2, start + Span::hours(2), vec![]).await, Some(1));

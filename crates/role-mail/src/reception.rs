@@ -5,48 +5,19 @@
 //! [`Reception`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use accept::{Pass, Rcpt, Room, Whose};
 use directory::{Resolved, Target};
 use ledger::Fact;
 use message::edit::Trace;
 use smtp::Answer;
-use stdx::{Bytes, TlsFacts};
+use stdx::TlsFacts;
 use store::{Intake, StoreError};
 use words::{AccountId, Address, Envelope, MessageId, Reason, Reasons, Recipient, Reply, Verdict};
 
 use crate::receipts::Key;
+use crate::text::{Purpose, Refused, Text};
 use crate::{Arrival, Settings, Site};
-
-/// Octets of texts that all sessions together may hold in memory.
-const TEXTS_MAX: Bytes = Bytes::mib(256);
-
-/// Counts the octets of texts in memory. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Texts(Arc<AtomicU64>);
-
-/// Octets counted; given back when dropped.
-#[derive(Default)]
-struct Share {
-    texts: Texts,
-    octets: u64,
-}
-
-impl Share {
-    fn grow(&mut self, octets: usize) -> bool {
-        let octets = octets as u64;
-        let before = self.texts.0.fetch_add(octets, Ordering::Relaxed);
-        self.octets += octets;
-        before + octets <= TEXTS_MAX.get()
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.texts.0.fetch_sub(self.octets, Ordering::Relaxed);
-    }
-}
 
 /// Where mail for one accepted recipient goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +32,8 @@ pub struct Draft {
     pub envelope: Envelope,
     /// One for each recipient of the envelope.
     pub ways: Vec<Way>,
-    pub text: Vec<u8>,
+    pub text: Text,
     pub reasons: Reasons,
-    share: Share,
 }
 
 /// A session, as both desks see it.
@@ -115,11 +85,10 @@ impl Reception {
     }
 
     /// Begins a message whose sender was judged welcome.
-    pub fn begin(&mut self, envelope: Envelope, reasons: Reasons) {
-        let share = Share { texts: self.site.texts().clone(), octets: 0 };
+    pub fn begin(&mut self, envelope: Envelope, reasons: Reasons, purpose: Purpose) {
+        let text = Text::new(self.site.texts(), purpose);
         let id = self.site.message_id();
-        self.draft =
-            Some(Box::new(Draft { id, envelope, ways: Vec::new(), text: Vec::new(), reasons, share }));
+        self.draft = Some(Box::new(Draft { id, envelope, ways: Vec::new(), text, reasons }));
     }
 
     /// Looks a recipient up and judges it.
@@ -152,28 +121,27 @@ impl Reception {
     }
 
     /// Takes a piece of the text.
-    pub fn body(&mut self, piece: Vec<u8>) -> Answer {
+    pub async fn body(&mut self, piece: Vec<u8>) -> Answer {
         let Some(draft) = &mut self.draft else { return nothing_open() };
-        if !draft.share.grow(piece.len()) {
-            self.draft = None;
-            return Answer::Reply(Reply::new(
-                452,
-                (4, 3, 1),
-                "Too much mail is under way here; please try again later",
-            ));
+        let refused = match draft.text.push(self.site.store(), piece).await {
+            Ok(()) => return Answer::Yes,
+            Err(refused) => refused,
+        };
+        self.draft = None;
+        match refused {
+            Refused::TooMuch => too_much(),
+            Refused::Store(error) => out_of_order(&error),
         }
-        if draft.text.is_empty() {
-            draft.text = piece;
-        } else {
-            draft.text.extend_from_slice(&piece);
-        }
-        Answer::Yes
     }
 
     /// Takes the last piece and hands out the whole.
-    pub fn whole(&mut self, last: Vec<u8>) -> Result<Box<Draft>, Answer> {
-        match self.body(last) {
-            Answer::Yes => self.draft.take().ok_or_else(nothing_open),
+    pub async fn whole(&mut self, last: Vec<u8>) -> Result<Box<Draft>, Answer> {
+        match self.body(last).await {
+            Answer::Yes => {
+                let mut draft = self.draft.take().ok_or_else(nothing_open)?;
+                draft.text.end();
+                Ok(draft)
+            }
             no => Err(no),
         }
     }
@@ -231,6 +199,10 @@ pub fn room(site: &Site) -> Room {
         Intake::Open => Room::Free,
         Intake::Full { free, reserve } => Room::Full { free, reserve },
     }
+}
+
+fn too_much() -> Answer {
+    Answer::Reply(Reply::new(452, (4, 3, 1), "Too much mail is under way here; please try again later"))
 }
 
 fn nothing_open() -> Answer {

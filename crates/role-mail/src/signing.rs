@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::KeyState;
-use mailauth::dkim::{Signer, sign_message};
+use mailauth::bodies::Hashes;
+use mailauth::dkim::{Signer, sign_hashed, sign_message};
 use mailauth::keys::SigningKey;
 use store::StoreError;
 use store::rusqlite::Connection;
 use words::Domain;
 
 use crate::Site;
+use crate::text::Text;
 
 /// Domains whose keys are kept in memory, at most.
 const DOMAINS_MAX: usize = 10_000;
@@ -42,14 +44,18 @@ impl Signers {
 
 /// The signature fields for a message, each with its line ending; none if the domain in From has no
 /// key that signs.
-pub fn sign(site: &Site, text: &[u8]) -> Result<String, StoreError> {
-    let Ok(domain) = mailauth::dmarc::author(&message::Head::parse(text)) else { return Ok(String::new()) };
+pub fn sign(site: &Site, text: &Text) -> Result<String, StoreError> {
+    let head = message::Head::parse(text.header());
+    let Ok(domain) = mailauth::dmarc::author(&head) else { return Ok(String::new()) };
     let signers = site.store().glance(|conn| signers(site.signers(), conn, &domain))?;
     if signers.is_empty() {
         return Ok(String::new());
     }
-    sign_message(&signers, text, site.now())
-        .map_err(|error| StoreError::Broken(format!("the DKIM key of {domain} does not sign: {error}")))
+    let signed = match text.hashes().and_then(Hashes::relaxed) {
+        Some(hash) => sign_hashed(&signers, text.header(), hash, site.now()),
+        None => sign_message(&signers, text.header(), site.now()),
+    };
+    signed.map_err(|error| StoreError::Broken(format!("the DKIM key of {domain} does not sign: {error}")))
 }
 
 fn signers(kept: &Signers, conn: &Connection, domain: &Domain) -> Result<Arc<Vec<Signer>>, StoreError> {

@@ -15,9 +15,9 @@ use crate::arrival::Front;
 use crate::login::Logins;
 use crate::pop3::Locks;
 use crate::receipts::Receipts;
-use crate::reception::Texts;
 use crate::send::Outbound;
 use crate::signing::Signers;
+use crate::text::Texts;
 
 /// Facts that wait for a commit, at most.
 const ASIDES_MAX: usize = 10_000;

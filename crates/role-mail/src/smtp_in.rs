@@ -15,6 +15,7 @@ use world::Connection;
 use crate::deliver::{Giver, Parcel, deliver};
 use crate::proof::{self, Proof};
 use crate::reception::{Draft, Reception, out_of_order, room};
+use crate::text::Purpose;
 use crate::{Arrival, Settings, Site, receipts};
 
 /// Serves one connection to its end.
@@ -79,8 +80,8 @@ impl Desk for SmtpIn {
                 self.at.recipient(recipient, trusted)
             }
             Question::Data => Answer::Yes,
-            Question::Body(piece) => self.at.body(piece),
-            Question::Commit(last) => match self.at.whole(last) {
+            Question::Body(piece) => self.at.body(piece).await,
+            Question::Commit(last) => match self.at.whole(last).await {
                 Ok(draft) => Box::pin(self.commit(draft)).await,
                 Err(no) => no,
             },
@@ -121,7 +122,7 @@ impl SmtpIn {
         let Verdict { decision, reasons } = accept::judge_mail(&facts);
         match decision {
             Pass::Yes => {
-                self.at.begin(envelope, reasons);
+                self.at.begin(envelope, reasons, Purpose::Verify);
                 Answer::Yes
             }
             Pass::No(reply) => {
@@ -136,7 +137,7 @@ impl SmtpIn {
 
     async fn commit(&mut self, mut draft: Box<Draft>) -> Answer {
         let proof = proof::of(&self.at, &draft, self.trusted()).await;
-        let head = Head::parse(&draft.text);
+        let head = Head::parse(draft.text.header());
         let header = head.text("Message-ID");
         if let Some(no) = self.unanswerable(&draft, &proof) {
             return no;
@@ -148,7 +149,8 @@ impl SmtpIn {
             return Answer::Reply(reply);
         }
         let who = format!("ip {}", self.at.arrival.peer.ip().to_canonical());
-        let key = receipts::key(&who, &draft.envelope, header.as_deref(), &draft.text);
+        let key =
+            receipts::key(&who, &draft.envelope, header.as_deref(), (draft.text.len(), draft.text.digest()));
         let trace = proof.field(&self.at.settings.host_name)
             + &self.at.received(&draft, proof.name.as_deref(), false);
         draft.envelope.size = None;

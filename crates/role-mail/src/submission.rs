@@ -17,6 +17,7 @@ use crate::deliver::{Giver, Parcel, deliver};
 use crate::login::Login;
 use crate::reception::{Draft, Reception, out_of_order, room};
 use crate::smtp_in::{host, limits};
+use crate::text::Purpose;
 use crate::{Arrival, Site, receipts, signing};
 
 /// Serves one connection to its end.
@@ -71,8 +72,8 @@ impl Desk for Submission {
             Question::Mail(envelope) => self.mail(envelope),
             Question::Rcpt(recipient) => self.at.recipient(recipient, true),
             Question::Data => Answer::Yes,
-            Question::Body(piece) => self.at.body(piece),
-            Question::Commit(last) => match (self.at.whole(last), self.account()) {
+            Question::Body(piece) => self.at.body(piece).await,
+            Question::Commit(last) => match (self.at.whole(last).await, self.account()) {
                 (Ok(draft), Some(account)) => Box::pin(self.commit(draft, account)).await,
                 (Ok(_), None) => log_in_first(),
                 (Err(no), _) => no,
@@ -120,7 +121,7 @@ impl Submission {
         let Verdict { decision, reasons } = accept::judge_mail(&facts);
         match decision {
             Pass::Yes => {
-                self.at.begin(envelope, reasons);
+                self.at.begin(envelope, reasons, Purpose::Sign);
                 Answer::Yes
             }
             Pass::No(reply) => {
@@ -145,11 +146,12 @@ impl Submission {
         if let Err(no) = self.author(&draft, account) {
             return no;
         }
-        let header = Head::parse(&draft.text).text("Message-ID");
+        let header = Head::parse(draft.text.header()).text("Message-ID");
         let who = format!("account {}", account.0);
-        let key = receipts::key(&who, &draft.envelope, header.as_deref(), &draft.text);
+        let key =
+            receipts::key(&who, &draft.envelope, header.as_deref(), (draft.text.len(), draft.text.digest()));
         self.complete(&mut draft);
-        let header = Head::parse(&draft.text).text("Message-ID");
+        let header = Head::parse(draft.text.header()).text("Message-ID");
         let signatures = match signing::sign(&self.at.site, &draft.text) {
             Ok(signatures) => signatures,
             Err(error) => return out_of_order(&error),
@@ -174,14 +176,13 @@ impl Submission {
     // RFC 6409 §8: what a submission server completes.
     fn complete(&self, draft: &mut Draft) {
         let left = draft.id.to_string();
-        let changes = edit::submission(&draft.text, self.at.site.now(), &left, &self.at.settings.host_name);
-        let text = changes.apply(&draft.text);
-        draft.text = text;
+        let (now, host) = (self.at.site.now(), &self.at.settings.host_name);
+        draft.text.change_header(|text| edit::submission(text, now, &left, host).header(text));
     }
 
     /// Every address in From must belong to the account; somebody must stand there.
     fn author(&self, draft: &Draft, account: AccountId) -> Result<(), Answer> {
-        let head = Head::parse(&draft.text);
+        let head = Head::parse(draft.text.header());
         let authors: Vec<_> = head.all("From").flat_map(|f| addresses::mailboxes(f.raw())).collect();
         if authors.is_empty() || head.count("From") != 1 {
             // RFC 5322 §3.6: exactly one From.

@@ -63,6 +63,16 @@ impl Draft {
         self.flight.set(self.held.len() as u64);
         Ok(())
     }
+    /// As [`Draft::write`], without a copy if nothing was written before.
+    pub async fn write_whole(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        if self.len > 0 || bytes.len() > self.held_max {
+            return self.write(&bytes).await;
+        }
+        self.len = bytes.len() as u64;
+        self.held = bytes;
+        self.flight.set(self.len);
+        Ok(())
+    }
     async fn spill(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         let (stream, room) = (self.stream.take(), self.room);

@@ -55,7 +55,11 @@ impl Files {
     pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<Files> {
         let sorts: BTreeMap<u64, Sort> = disk.list()?.iter().filter_map(|n| read_name(n)).collect();
         let next = sorts.last_key_value().map_or(1, |(no, _)| no + 1);
-        Ok(Files { disk, first: next, state: Mutex::new(State { sorts, open: BTreeMap::new(), looks: 0, next }) })
+        Ok(Files {
+            disk,
+            first: next,
+            state: Mutex::new(State { sorts, open: BTreeMap::new(), looks: 0, next }),
+        })
     }
     /// Makes a file whose name survives a power cut.
     pub(crate) fn create(&self, sort: Sort) -> io::Result<(u64, Arc<dyn DiskFile>)> {

@@ -71,7 +71,7 @@ impl Stream {
     }
     /// Puts `front` before the body, writes the head and makes all of it durable. What does not fit
     /// into the room left is copied to where it does. Waits for the disk.
-    pub(crate) fn seal(mut self: Box<Self>, front: &[u8]) -> Result<(Place, u32), StoreError> {
+    pub(crate) fn seal(mut self, front: &[u8]) -> Result<(Place, u32), StoreError> {
         if front.len() as u64 > self.room {
             return self.elsewhere(front)?.seal(&[]);
         }
@@ -101,9 +101,9 @@ impl Stream {
         Ok((place, crc))
     }
     /// The same body in another place, behind `front`.
-    fn elsewhere(&self, front: &[u8]) -> Result<Box<Stream>, StoreError> {
+    fn elsewhere(&self, front: &[u8]) -> Result<Stream, StoreError> {
         let Some(lease) = &self.lease else { return Err(StoreError::Closed) };
-        let mut other = Box::new(Stream::begin(self.shared.clone(), 0)?);
+        let mut other = Stream::begin(self.shared.clone(), 0)?;
         other.write(front)?;
         let from = lease.end + HEAD as u64 + self.room;
         let mut at = 0;

@@ -57,7 +57,8 @@ impl Upkeep {
             if !swept {
                 swept = true;
                 if let Err(e) = reclaim::sweep(store) {
-                    shared.trouble(format!("what a crash left of large messages could not be taken away: {e}"));
+                    shared
+                        .trouble(format!("what a crash left of large messages could not be taken away: {e}"));
                 }
             }
             if let Some(dir) = store.dir()

@@ -304,10 +304,15 @@ async fn the_guard_closes_below_the_reserve_and_counts_what_is_under_way() {
 #[tokio::test]
 async fn what_is_put_on_top_at_the_end_stands_before_what_came_first() {
     for (store, _dir) in both("under") {
-        for (n, (room, front, rest)) in
-            [(0, 0, 900_000), (16_384, 700, 900_000), (500, 9000, 700_000), (16_384, 300, 10), (100, 100, 300_000)]
-                .into_iter()
-                .enumerate()
+        for (n, (room, front, rest)) in [
+            (0, 0, 900_000),
+            (16_384, 700, 900_000),
+            (500, 9000, 700_000),
+            (16_384, 300, 10),
+            (100, 100, 300_000),
+        ]
+        .into_iter()
+        .enumerate()
         {
             let whole = text(n as u8, front + rest);
             let mut draft = store.draft_behind(room);
