@@ -8,6 +8,7 @@
 //! Begin with [`plan()`] and [`learn()`].
 
 pub mod classify;
+pub mod concepts;
 pub mod dnsbl;
 pub mod egress;
 pub mod event;

@@ -14,6 +14,8 @@ pub const GAP_MAX: usize = 9;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     pub tokens: Vec<String>,
+    /// A status code that stands in the text itself: "#5.7.1", "5.2.2 Mailbox full".
+    pub enhanced: Option<words::Enhanced>,
 }
 
 impl Text {
@@ -24,7 +26,8 @@ impl Text {
             fold_chunk(chunk, &mut tokens);
         }
         join_pairs(&mut tokens);
-        Text { tokens }
+        let enhanced = raw.split(|c: char| c.is_whitespace() || "()[]<>#:,;".contains(c)).find_map(status);
+        Text { tokens, enhanced }
     }
 
     /// Whether the pattern is found anywhere.
@@ -37,6 +40,12 @@ impl Text {
         let last = if anchored { 0 } else { self.tokens.len() };
         (0..=last).any(|at| follows(&parts, &self.tokens[at..]))
     }
+}
+
+/// RFC 3463 §2: class, subject, detail; "4" and "5" are classes of refusals.
+fn status(word: &str) -> Option<words::Enhanced> {
+    let digits = word.len() <= 9 && word.starts_with(['4', '5']) && word.as_bytes().get(1) == Some(&b'.');
+    word.parse().ok().filter(|_| digits && word.matches('.').count() == 2)
 }
 
 fn fold_chunk(chunk: &str, out: &mut Vec<String>) {
@@ -147,6 +156,11 @@ fn follows(parts: &[&str], tokens: &[String]) -> bool {
             (here && follows(rest, &tokens[1..])) || (optional && follows(rest, tokens))
         }
     }
+}
+
+/// Whether a token is one of `a|b*|*c`.
+pub fn any_is(words: &str, token: &str) -> bool {
+    words.split('|').any(|w| token_is(w, token))
 }
 
 fn token_is(pattern: &str, token: &str) -> bool {

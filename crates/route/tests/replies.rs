@@ -1,6 +1,6 @@
 //! Replies in the manner of many servers are read for what they complain about.
 
-use route::{Class, Refusal, Remedy, classify};
+use route::{Class, Refusal, Remedy, Stage, classify};
 
 fn cases() -> impl Iterator<Item = (Class, u16, &'static str, &'static str, &'static str)> {
     include_str!("replies.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|line| {
@@ -66,4 +66,29 @@ fn one_line_in_gives_one_line_out() {
     assert_eq!((lines[0]["id"].as_str(), lines[0]["label"].as_str()), (Some("a"), Some("recipient")));
     assert_eq!((lines[1]["id"].as_i64(), lines[1]["label"].as_str()), (Some(2), Some("transient")));
     assert!(route::check_replies(&b"nonsense\n"[..], &mut Vec::new()).is_err());
+}
+
+/// Before MAIL FROM a server knows nothing of a client but its address.
+#[test]
+fn a_refusal_at_the_greeting_that_names_no_cause_is_said_of_the_address() {
+    let at = |stage, code, text| classify(&Refusal { stage, code, text, ..Refusal::default() });
+    for text in ["Denied", "Message refused by local policy", "Go away"] {
+        let reading = at(Stage::Greeting, 554, text);
+        assert_eq!(reading.remedy(true), Remedy::OtherEgress, "{text}: {reading:?}");
+        assert_ne!(at(Stage::EndOfData, 554, text).class, Class::IpReputation, "{text}");
+    }
+    assert_eq!(at(Stage::Greeting, 421, "Service not available, try later").class, Class::Transient);
+    assert_eq!(at(Stage::Greeting, 554, "Too many connections").class, Class::Rate);
+}
+
+#[test]
+fn a_status_in_the_text_counts_as_one_beside_it() {
+    assert_eq!(read(550, "", "", "sorry, no such thing (#5.1.1)").class, Class::Recipient);
+}
+
+/// A documented code of a provider is not outvoted by what the words sound like.
+#[test]
+fn documented_codes_stand_against_the_fallback() {
+    let reading = read(421, "", "yahoo", "[GL01] Message from (192.0.2.7) temporarily deferred");
+    assert_eq!((reading.class, reading.rule), (Class::Greylist, "yahoo.greylist"));
 }

@@ -35,7 +35,7 @@ pub const DOMAIN: &[Rule] = &[rule("domain.listed", Sender, "domain_rep", 93)
         "helo command .. blocked using",
         "sender address .. blocked using",
         "ehlo|helo name|domain|hostname? .. blacklisted|blocklisted|listed",
-        "reputation of the? sending|sender|senders|from domain",
+        "reputation of the|a? sending|sender|senders|from? domain",
         "domain reputation",
         "domain .. poor|bad|low reputation",
         "poor|bad|low reputation domain",
@@ -49,6 +49,26 @@ pub const DOMAIN: &[Rule] = &[rule("domain.listed", Sender, "domain_rep", 93)
         "body .. listed",
         "content .. listed",
     ])];
+
+/// Said of the address in so many words; read before everything that speaks of mailboxes.
+pub const STRONG: &[Rule] = &[
+    rule("ip.strong", IpReputation, "provider", 94)
+        .says(&[
+            "your|this|sending|client|connecting|source|remote|originating|sender|server|servers|mailserver ip address? ip#? blacklist*|blocklist*|blocked|banned|barred|listed|denylisted|denied|rejected|refused",
+            "your|this|sending|client|connecting|source|remote|server|servers ip address? ip#? is|was|has|est? been|on|in|currently|temporarily? blacklist*|blocklist*|blocked|banned|barred|listed|denylisted|denied|rejected|refused|restricted",
+            "ip# is|was|has|been? blacklist*|blocklist*|banned|denylisted",
+            "black*|banned|blocked|bad ip|ips",
+            "you have|are|were been? blacklist*|blocklist*|banned",
+            "spam|junk|abuse|spams|unsolicited from your|this|the ip|ip#|host|server|network|subnet|range",
+            "all mail|messages|email|connections from this|your ip|ip#|host|server|network",
+            "allowed to connect",
+            "blocked|rejected|refused|denied|banned based on|upon ip",
+            "poor|bad|low|negative sender? score|reputation .. ip|ip#",
+            "ip#|ip|host|server|mta has|with a? poor|bad|low|negative|no .. reputation|score",
+            "sender score",
+        ])
+        .unless(&["spf", "dkim", "dmarc", "relay", "too many|frequent connections", "limit|quota", "helo|ehlo", "reverse|ptr|rdns", "greylist*", "user unknown", "content", "open resolver", "dns lookup"]),
+];
 
 pub const RULES: &[Rule] = &[
     rule("ip.own_list", IpReputation, "recipient_local", 90).says(&[
@@ -88,6 +108,9 @@ pub const RULES: &[Rule] = &[
             "ip .. dynamic|dialup|residential",
             "dynamic residential",
             "use .. smtp|mail server|relay of|at|from your isp|provider|internet|service",
+            "your isps|providers mail|smtp|outgoing? server|relay|smarthost|gateway",
+            "dialup*|dynamic* ip|pool|transient|host*|address*|line*",
+            "generic rdns|hostname*|reverse|host",
             "use your isps|providers|isp mail|smtp|outgoing|relay|server",
             "please use .. isp|provider .. smtp|mail|relay|server",
             "relay .. through your isp",
@@ -106,6 +129,9 @@ pub const RULES: &[Rule] = &[
         "your network .. blocked|banned|blacklisted|blocklist|reputation|spam",
         "neighborhood|neighbourhood .. spam|reputation",
         "mail from your network",
+        "ip|address space .. not|block*|reject*|refus*|banned|denied",
+        "spamhaus drop",
+        "from your ip range|network|subnet",
         "hosting provider|company|network .. blocked|not accepted|banned",
     ]),
     rule("ip.reputation", IpReputation, "provider", 93)
@@ -139,6 +165,11 @@ pub const RULES: &[Rule] = &[
             "ip|ip#|server|host|mta|client .. in|on .. blacklist*|blocklist*|denylist*",
             "ip|ip#|address|server|host|client .. blacklisted|blocklisted|denylisted",
             "blacklisted|blocklisted .. ip|ip#|host|server|client",
+            "^ rbl|rbls|dnsbl|dnsbls",
+            "rbl|rbls|dnsbl|dnsbls $",
+            "ip|ip# .. blacklist*|blocklist*",
+            "composite blocking list",
+            "found on one or more",
             "client identity is listed",
             "listed by css|sbl|xbl|pbl",
         ])
@@ -174,7 +205,11 @@ pub const RULES: &[Rule] = &[
             "banned sending ip",
             "ip address? ip#? .. is|was|has|been .. blocked|banned|barred|denied|rejected|refused|forbidden|disallowed|suspended",
             "ip address? ip#? blocked|banned|barred|denied|rejected|refused|forbidden|disallowed|bloque*|gesperrt|bloqueada|bloccato",
-            "adresse ip .. bloque*|gesperrt|refus*|rejet*",
+            "adresse ip .. bloque*|gesperrt|refus*|rejet*|interdit*",
+            "connect* .. not allowed|permitted|welcome",
+            "not allowed|permitted|welcome .. connect",
+            "reject*|refus*|block* .. from this|your|that ip|ip#|host|server|network",
+            "asn|as .. blocked|banned",
             "ip adresse .. gesperrt|blockiert|abgelehnt",
             "direccion ip .. bloque*|rechaz*",
             "endereco ip .. bloque*|rejeit*",

@@ -22,6 +22,7 @@ pub const RULES: &[Rule] = &[
             "unknown error",
         ])
         .unless(&["ip#", "recipient address", "sender address"]),
+    rule("code.null_mx", Routing, "route", 85).codes(&["556"]),
     // RFC 3463 and the IANA registry, where the text said nothing.
     rule("code.recipient", Recipient, "unknown", 70)
         .enhanced(&["5.1.1", "5.1.3", "5.1.6", "5.1.10", "4.1.1", "5.2.0"]),

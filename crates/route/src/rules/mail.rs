@@ -33,11 +33,13 @@ pub const PLAIN: &[Rule] = &[
             "message trop volumineux|gros",
             "limite de tamano",
         ])
-        .unless(&["mailbox is? full", "quota", "policy size per transaction", "line too long", "too many"]),
+        .unless(&["mailbox is? full", "mailbox size", "quota", "policy size per transaction", "line too long", "too many"]),
     rule("content.attachment", Content, "attachment", 93).says(&[
         "attachment*|file|files|extension* .. banned|not|blocked|rejected|forbidden|prohibited|dangerous|disallowed|illegal|unacceptable|denied|allowed",
         "banned|blocked|forbidden|prohibited|dangerous|illegal|executable|unacceptable|restricted .. attachment*|file|files|extension*|filename*",
         "file extensions are",
+        "banned .. *exe|*zip|*js|*scr|*bat",
+        "reject .. banned",
     ]).unless(&["blocked .. see .. file", "ip#"]),
     rule("content.header", Content, "malformed", 92)
         .says(&[
@@ -54,7 +56,9 @@ pub const PLAIN: &[Rule] = &[
             "malformed|invalid|broken|bad mime|header|headers|message|structure",
             "cannot|failed|unable .. parse .. header|message|mime|address",
             "improperly formatted",
-            "8 bit data|characters in .. header*",
+            "8 bit data|characters",
+            "eight bit data|characters",
+            "lone|bare cr|lf",
             "8bit .. header*",
             "bare lf|cr|linefeed*|newline*",
             "line|lines length? .. too long|limit|exceed*",

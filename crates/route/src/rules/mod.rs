@@ -63,12 +63,12 @@ impl Rule {
         self
     }
 
-    fn holds(&self, refusal: &Refusal<'_>, text: &Text) -> bool {
+    /// Everything but what it wants the text to say.
+    fn fits(&self, refusal: &Refusal<'_>, text: &Text) -> bool {
         (self.at.is_empty() || refusal.provider.is_some_and(|p| self.at.iter().any(|a| p.starts_with(a))))
             && (self.codes.is_empty() || self.codes.iter().any(|c| code_is(c, refusal.code)))
             && (self.enhanced.is_empty()
                 || refusal.enhanced.is_some_and(|e| self.enhanced.iter().any(|p| enhanced_is(p, e))))
-            && (self.says.is_empty() || self.says.iter().any(|p| text.has(p)))
             && !self.unless.iter().any(|p| text.has(p))
     }
 }
@@ -95,10 +95,14 @@ fn enhanced_is(pattern: &str, e: Enhanced) -> bool {
     next(u16::from(e.0)) && next(e.1) && next(e.2)
 }
 
+/// Where the providers' own codes stand in [`ORDER`].
+const PROVIDERS: usize = 1;
+
 /// All rules in the order of their precedence.
 pub const ORDER: &[&[Rule]] = &[
     address::RESOLVER,
     providers::RULES,
+    address::STRONG,
     mail::PLAIN,
     address::DOMAIN,
     setup::GREETING,
@@ -114,14 +118,31 @@ pub const ORDER: &[&[Rule]] = &[
     hints::RULES,
 ];
 
+/// What a provider documents of its own codes is as sure as can be.
+const DOCUMENTED: f32 = 0.985;
+
 /// The first rule that holds.
 pub fn first(refusal: &Refusal<'_>, text: &Text) -> Option<Reading> {
-    ORDER.iter().flat_map(|group| group.iter()).find(|rule| rule.holds(refusal, text)).map(|rule| Reading {
-        class: rule.class,
-        sub: rule.sub,
-        confidence: f32::from(rule.sure) / 100.0,
-        rule: rule.name,
-    })
+    first_of(refusal, text, |_, _| true)
+}
+
+/// As [`first`], with only those patterns that `may` admits; for audits that ask what the rules
+/// would say had a text never been seen.
+pub fn first_of(
+    refusal: &Refusal<'_>,
+    text: &Text,
+    may: impl Fn(&'static Rule, &'static str) -> bool,
+) -> Option<Reading> {
+    let (rule, documented) = ORDER.iter().enumerate().find_map(|(group, rules)| {
+        let found = rules.iter().find(|rule| {
+            rule.fits(refusal, text)
+                && (rule.says.is_empty() || rule.says.iter().any(|p| may(rule, p) && text.has(p)))
+        });
+        found.map(|rule| (rule, group == PROVIDERS))
+    })?;
+    let sure = f32::from(rule.sure) / 100.0;
+    let confidence = if documented { sure.max(DOCUMENTED) } else { sure };
+    Some(Reading { class: rule.class, sub: rule.sub, confidence, rule: rule.name })
 }
 
 #[cfg(test)]

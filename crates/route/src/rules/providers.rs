@@ -53,7 +53,7 @@ pub const RULES: &[Rule] = &[
     rule("yahoo.gone", Recipient, "disabled", 90).says(&["^ delivery error dd .. disabled|discontinued|longer", "554.30"]),
     rule("yahoo.not_valid", Recipient, "unknown", 90).says(&["^ delivery error dd .. valid recipient|doesnt|not|unknown"]).unless(&["aborted"]),
     // Apple says no more than this.
-    rule("apple.local_policy", Policy, "other", 93).says(&["cs01|cs02|hm07|hm08"]),
+    rule("apple.local_policy", Policy, "other", 93).says(&["cs01|cs02|hm07|hm08 .. local policy"]),
     rule("apple.deferred_ip", IpReputation, "provider", 94).says(&["hcm1|hcm2", "your mail from ip# was deferred"]),
     rule("proofpoint.list", IpReputation, "provider", 96).says(&["support.proofpoint.com dnsbl", "ipcheck.proofpoint.com", "prs.proofpoint.com", "proofpoint.com .. dnsbl"]),
     // GoDaddy's IB codes: 10x–11x the address, 3xx greeting, 5xx quota and sender, 7xx content.
@@ -119,7 +119,7 @@ pub const RULES: &[Rule] = &[
     rule("mimecast.spoof", Sender, "blocked", 93).says(&["anti spoofing policy", "manually blocked sender~", "envelope blocked", "manual envelope rejection"]),
     rule("mimecast.spam", Content, "spam", 88).at(&["mimecast"]).says(&["security policies", "spam signature", "content polic*"]),
     // United Internet.
-    rule("gmx.ip", IpReputation, "provider", 95).says(&["c bip", "nemesis .. blacklisted", "ip based", "id .. c bip"]),
+    rule("gmx.ip", IpReputation, "provider", 95).says(&["c bip|bl|ip|sp|bs", "nemesis .. blacklisted", "ip based", "nemesis .. no smtp service", "nemesis .. service not available"]).unless(&["c rdns|hi|helo|ptr", "nemesis .. ptr"]),
     rule("gmx.rdns", Policy, "rdns", 95).says(&["c rdns", "nemesis .. ptr"]),
     rule("gmx.policy", Policy, "other", 90).says(&["due to policy restrictions"]),
     // Others with codes of their own.
@@ -130,7 +130,7 @@ pub const RULES: &[Rule] = &[
     rule("rackspace.attachment", Content, "attachment", 92).says(&["mime banned file", "g1a|g1b|g1c|g1d"]),
     rule("tonline.ip", IpReputation, "provider", 94).says(&["ip ip# .. problem occurred .. bl", "a problem occurred .. tosa", "tosa@rx*", "problem occurred .. @addr .. bl"]),
     rule("vade.ip", IpReputation, "provider", 94).says(&["vade threat list", "oxsus*"]),
-    rule("talos.reputation", IpReputation, "provider", 94).says(&["mail system has been rejected due to the sending mtas", "access to submit messages .. has been rejected", "access to this mail system has been rejected"]),
+    rule("talos.reputation", IpReputation, "provider", 94).says(&["mail system has been rejected due to the sending mtas", "access to submit messages .. has been rejected", "access to this mail system has been rejected"]).unless(&["reputation of a? domain"]),
     rule("iredapd.greylist", Greylist, "greylist", 92).says(&["intentional policy rejection please try again"]),
     rule("yahoojapan.ip", IpReputation, "provider", 92).says(&["vs98*", "ip0|ip1 deferred"]),
     rule("ses.unverified", Sender, "unverified", 95).says(&["email address is not verified", "from header sender domain not verified", "sender domain? .. not verified", "identities failed the check", "verified senders page", "domain is not verified"]),

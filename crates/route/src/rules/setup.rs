@@ -9,6 +9,10 @@ pub const GREETING: &[Rule] = &[
     rule("greylist.named", Greylist, "greylist", 97).says(&[
         "greylist*|graylist*|postgrey|milter-greylist|grey|sqlgrey|greylst",
         "not yet authorized to deliver",
+        "not yet known|seen",
+        "not seen .. before",
+        "server will retry|try again",
+        "embargo",
         "first time .. sender|contact|delivery|connection|see*",
         "triplet",
         "new sender .. retry|later|again|delay*",
@@ -46,6 +50,7 @@ pub const GREETING: &[Rule] = &[
             "helo|ehlo .. reject*|invalid|bad|not|forged|mismatch|fake|denied|resolve|must|required|fqdn|wrong|own|match*|blocked|unknown|illegal|incorrect|refused|does",
             "bad|invalid|forged|fake|unresolvable|wrong|incorrect|reject* helo|ehlo",
             "invalid host name in helo",
+            "helohost|heloname",
         ])
         .unless(&["relay denied", "blocked using", "spf", "no ehlo", "ehlo first", "send helo|ehlo", "authentication .. ehlo", "ehlo|helo|hello first|yet|required", "as obtained from", "(mx )?helo .. listed"]),
     rule("setup.ipv6", Policy, "ipv6", 92).says(&[
@@ -96,6 +101,7 @@ pub const RULES: &[Rule] = &[
             "spf|dkim|dmarc|domainkeys|senderid|arc|adsp|sender policy framework|permitted",
             "spf|dkim|dmarc*",
             "sender policy framework",
+            "*openspf*|*spf.*",
             "sender id .. fail*|reject*|check*",
             "authentication checks|information|level|results",
             "message|mail|email|sender|domain|from .. not|fail* .. authenticat*|aligned|alignment",

@@ -56,6 +56,7 @@ pub const ROUTING: &[Rule] = &[
         "hop|hops count|exceeded|limit|too",
         "exceeded .. hops",
         "possible loop",
+        "loop|looping|loops message|mail|detected",
     ]),
     rule("routing.no_host", Routing, "route", 90)
         .says(&[
@@ -79,6 +80,7 @@ pub const ROUTING: &[Rule] = &[
             "unable .. forward",
             "recipient|destination domain .. not|must|invalid|unknown",
             "misconfigured forwarding",
+            "not handle mail|email|messages for",
         ])
         .unless(&["sender", "from|mailfrom", "spf", "policy"]),
 ];
@@ -86,6 +88,7 @@ pub const ROUTING: &[Rule] = &[
 pub const TRANSIENT: &[Rule] = &[
     rule("protocol.syntax", Protocol, "protocol", 90).says(&[
         "syntax error",
+        "parse|sequence|synchronization error",
         "syntax",
         "bad|invalid|wrong|improper sequence",
         "out of sequence",
@@ -126,14 +129,18 @@ pub const TRANSIENT: &[Rule] = &[
             "not accepting connections|mail|messages|network",
             "insufficient|low|out|no|not .. disk|system|storage|resources|memory|space",
             "out of memory",
-            "timeout|timed out",
+            "timeout",
+            "timed out",
             "lost connection",
             "connection expired|closed|reset|dropped|lost|timed|refused|error|terminated",
             "could|unable|failed|cannot .. load|open|read|write|create|connect|process|complete|contact|queue|store|save|deliver",
-            "queue .. full|error|problem|overload*",
+            "queue .. full|error|problem|overload*|unavailable",
+            "trouble in",
             "busy",
             "overload*",
             "maintenance",
+            "mailbox busy",
+            "not responding|reachable|answering",
             "replicat*",
             "no healthy",
             "load .. high|average|too",
