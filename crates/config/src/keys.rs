@@ -67,6 +67,8 @@ const fn count(min: u64, max: u64) -> Kind {
 
 pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "sieve", "http"];
 pub const TLS: &[&str] = &["starttls", "implicit", "none"];
+pub const PREFLIGHT: &[&str] = &["auto", "required", "off"];
+pub const WEIGHTS: &[&str] = &["critical", "high", "medium", "low", "information"];
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 
 pub const SECTIONS: &[Section] = &[
@@ -156,6 +158,88 @@ pub const SECTIONS: &[Section] = &[
                 "",
                 "A file whose first line is the password for the relay.",
             ),
+            list(
+                "relay_cnames",
+                Kind::Text,
+                "[]",
+                "CNAME records the relay wants under each sender domain, as `\"LABEL TARGET\"`: `\"s1._domainkey dkim.relay.example\"`. `postroad egress check` names those that are missing.",
+            ),
+            list(
+                "addresses",
+                Kind::Ip,
+                "[]",
+                "The addresses the world sees, where they are not `source` (NAT, a relay of ours). SPF must name them; block lists are asked about them.",
+            ),
+            list(
+                "verified_domains",
+                Kind::Host,
+                "[]",
+                "The only sender domains this way may carry. Empty: all. What a relay refuses is learned besides.",
+            ),
+            key(
+                "forwards",
+                Kind::Bool,
+                "",
+                "Whether forwarded mail may leave here. The default is yes for addresses of ours and no for relays.",
+            ),
+            key(
+                "network",
+                Kind::Text,
+                "",
+                "Its data centre or network; two ways with the same one fall together, and that is said.",
+            ),
+            key(
+                "warm_up_since",
+                Kind::Text,
+                "",
+                "The address is new since that day (`\"2026-11-22\"`): it carries little to each group at first, twice as much every day, and its full share after ten days.",
+            ),
+            key(
+                "warm_up_first_day",
+                count(1, 1_000_000),
+                "30",
+                "Messages to each group on the first day of the warm-up.",
+            ),
+            list(
+                "warm_up_groups",
+                Kind::Text,
+                "[]",
+                "The same for single groups: `[\"microsoft-365=15\", \"google=100\"]`.",
+            ),
+            key(
+                "preflight",
+                Kind::OneOf(PREFLIGHT),
+                "\"auto\"",
+                "Whether the pre-flight must be passed before mail leaves here. `auto`: where the address is one of the world's. `postroad egress check NAME` says what is wrong, `egress force NAME` lets mail out all the same.",
+            ),
+        ],
+    },
+    Section {
+        name: "lists",
+        many: false,
+        doc: "Block lists that are asked about our ways out.",
+        keys: &[key(
+            "public",
+            Kind::Bool,
+            "true",
+            "Ask the known public lists about addresses of ours that are the world's. Some of them refuse to answer public resolvers: run one of your own.",
+        )],
+    },
+    Section {
+        name: "list",
+        many: true,
+        doc: "A further block list to ask, with a key of yours or of a private kind.",
+        keys: &[
+            key("zone", Kind::Host, REQUIRED, "Where it is asked: `bl.example.org`."),
+            list("codes", Kind::Ip, "[\"127.0.0.2\"]", "Answers that are listings; any other is none."),
+            key(
+                "weight",
+                Kind::OneOf(WEIGHTS),
+                "\"medium\"",
+                "How much it counts. `information`: it names neighbours or whole networks and is only shown.",
+            ),
+            key("names", Kind::Bool, "false", "It lists names, not addresses."),
+            key("delist", Kind::Text, "", "Where one asks to be taken off."),
         ],
     },
     Section {
@@ -213,6 +297,12 @@ pub const SECTIONS: &[Section] = &[
                 count(1, 65_535),
                 "25",
                 "The port of other mail hosts. 25, unless this host lives in a world of its own.",
+            ),
+            list(
+                "probe_domains",
+                Kind::Host,
+                "[\"gmail.com\", \"outlook.com\", \"gmx.net\"]",
+                "Domains whose mail hosts the pre-flight of an egress knocks at, to see whether port 25 is open.",
             ),
         ],
     },

@@ -6,6 +6,7 @@
 //! secrets stand in files of their own. What it is not: settings that change at run time (the
 //! directory keeps those). Begin with [`Config`].
 
+mod egress;
 mod fault;
 pub mod keys;
 mod read;
@@ -15,8 +16,9 @@ pub mod value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use stdx::{Bytes, Secret, Span};
+use stdx::{Bytes, Span};
 
+pub use egress::{BlockList, Egress, Preflight, Relay, Rules, Weight};
 pub use fault::{Fault, Faults};
 pub use show::{explain, reference};
 
@@ -56,22 +58,6 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-#[derive(Clone)]
-pub struct Egress {
-    pub name: String,
-    pub source: Option<IpAddr>,
-    pub helo: String,
-    pub relay: Option<Relay>,
-}
-
-#[derive(Clone)]
-pub struct Relay {
-    pub host: String,
-    pub port: u16,
-    pub tls: TlsMode,
-    pub login: Option<(String, Secret<String>)>,
-}
-
 /// A host's configuration, complete and checked.
 #[derive(Clone)]
 pub struct Config {
@@ -81,6 +67,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub certificates: Vec<Certificate>,
     pub egresses: Vec<Egress>,
+    /// Block lists of the operator's own.
+    pub lists: Vec<BlockList>,
+    /// Whether the public ones are asked.
+    pub public_lists: bool,
     pub limits: Limits,
     pub queue: Queue,
     pub dns: Dns,
@@ -107,6 +97,7 @@ pub struct Queue {
     pub give_up_after: Span,
     pub delay_notice_after: Span,
     pub remote_port: u16,
+    pub probe_domains: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -198,7 +189,8 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     if tree.many("listener").is_empty() {
         listeners = standard_listeners();
     }
-    let egresses = egresses(&tree, &host_name, fetch, faults);
+    let egresses = egress::egresses(&tree, &host_name, fetch, faults);
+    let lists = egress::lists(&tree);
     let certificates = tree.many("certificate").iter();
     let certificates =
         certificates.filter_map(|c| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? }));
@@ -208,6 +200,8 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
         listeners,
         certificates: certificates.collect(),
         egresses,
+        lists,
+        public_lists: flag(&tree.one("lists"), "public"),
         limits: Limits {
             message_size: size(&limits, "message_size")?,
             recipients: count(&limits, "recipients")? as usize,
@@ -220,6 +214,9 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
             give_up_after: span(&queue, "give_up_after")?,
             delay_notice_after: span(&queue, "delay_notice_after")?,
             remote_port: count(&queue, "remote_port")? as u16,
+            probe_domains: each(&queue, "probe_domains", |v| {
+                if let Value::Text(name) = v { Some(name.clone()) } else { None }
+            }),
         },
         dns: Dns {
             servers: each(&dns, "servers", |v| if let Value::Address(at) = v { Some(*at) } else { None }),
@@ -267,70 +264,6 @@ fn listener(filled: &Filled, faults: &mut Vec<Fault>) -> Option<Listener> {
         tls = TlsMode::Implicit;
     }
     Some(Listener { front, address: *address, tls })
-}
-
-fn egresses(tree: &Tree, host_name: &str, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Vec<Egress> {
-    let mut out: Vec<Egress> = Vec::new();
-    for filled in tree.many("egress") {
-        let Some(name) = text(filled, "name") else { continue };
-        if out.iter().any(|e| e.name == name) {
-            faults.push(Fault {
-                at: filled.place("name"),
-                what: format!("there are two egresses \"{name}\""),
-                remedy: "give each its own name".into(),
-            });
-        }
-        let source = if let Some(Value::Ip(ip)) = filled.get("source") { Some(*ip) } else { None };
-        let helo = text(filled, "helo").unwrap_or_else(|| host_name.to_owned());
-        out.push(Egress { name, source, helo, relay: relay(filled, fetch, faults) });
-    }
-    if out.is_empty() && tree.many("egress").is_empty() {
-        out.push(Egress { name: "A".into(), source: None, helo: host_name.to_owned(), relay: None });
-    }
-    out
-}
-
-fn relay(filled: &Filled, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Relay> {
-    let Some(Value::HostPort(host, port)) = filled.get("relay") else {
-        for key in
-            ["relay_user", "relay_password_file", "relay_tls"].into_iter().filter(|k| filled.was_given(k))
-        {
-            faults.push(Fault {
-                at: filled.place(key),
-                what: format!("{key} says how to log in, but no relay is named"),
-                remedy: "write relay = \"host:port\" too, or take it away".into(),
-            });
-        }
-        return None;
-    };
-    let login = match (text(filled, "relay_user"), path(filled, "relay_password_file")) {
-        (None, None) => None,
-        (Some(user), Some(file)) => match fetch(&file) {
-            Ok(password) => Some((user, Secret::new(password))),
-            Err(e) => {
-                faults.push(Fault {
-                    at: filled.place("relay_password_file"),
-                    what: format!("{} cannot be read: {e}", file.display()),
-                    remedy: "name a file whose first line is the password".into(),
-                });
-                None
-            }
-        },
-        (user, _) => {
-            let (has, lacks) = if user.is_some() {
-                ("relay_user", "relay_password_file")
-            } else {
-                ("relay_password_file", "relay_user")
-            };
-            faults.push(Fault {
-                at: filled.place(has),
-                what: format!("{has} is given, but {lacks} is not"),
-                remedy: "a log-in needs both".into(),
-            });
-            None
-        }
-    };
-    Some(Relay { host: host.clone(), port: *port, tls: mode(filled, "relay_tls"), login })
 }
 
 fn mode(filled: &Filled, key: &str) -> TlsMode {

@@ -144,3 +144,24 @@ fn the_reference_page_is_the_one_in_the_repository() {
         "write it anew: cargo run -- config explain --markdown > docs/operating/config.md"
     );
 }
+
+#[test]
+fn what_an_egress_may_carry_is_read() {
+    let text = format!(
+        "{HOST}[[egress]]\nname = \"C\"\nrelay = \"relay.example:587\"\nverified_domains = [\"a.example\"]\n\
+         relay_cnames = [\"s1._domainkey dkim.relay.example.\"]\nwarm_up_since = \"2026-11-22\"\n\
+         warm_up_groups = [\"google=100\"]\npreflight = \"required\"\nnetwork = \"fra1\"\n\
+         [[list]]\nzone = \"bl.example\"\nweight = \"information\"\n[lists]\npublic = false\n"
+    );
+    let config = read_text(&text).unwrap_or_else(|faults| panic!("{faults}"));
+    let rules = &config.egresses[0].rules;
+    assert_eq!(rules.verified_domains, ["a.example"]);
+    assert_eq!(rules.relay_cnames, [("s1._domainkey".to_owned(), "dkim.relay.example".to_owned())]);
+    assert_eq!((rules.warm_up_groups["google"], rules.warm_up_first_day, rules.forwards), (100, 30, None));
+    assert_eq!((rules.preflight, config.public_lists), (Preflight::Required, false));
+    assert_eq!((config.lists[0].codes.len(), config.lists[0].weight), (1, Weight::Information));
+    check_fault(
+        &format!("{HOST}[[egress]]\nname = \"C\"\nwarm_up_since = \"soon\"\n"),
+        &["\"soon\" is no day", "2026-11-22"],
+    );
+}

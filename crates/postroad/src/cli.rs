@@ -66,6 +66,24 @@ pub enum Verb {
     /// Ways out, and what was learned about them
     #[command(subcommand)]
     Route(RouteVerb),
+    /// Block lists that are asked about our ways out
+    #[command(subcommand)]
+    Lists(ListsVerb),
+    /// Ways out as such: whether they may carry mail
+    #[command(subcommand)]
+    Egress(EgressVerb),
+    /// What has been said against a way out, with proofs and the place to write to
+    Dossier {
+        egress: String,
+        /// Only one group of destinations
+        group: Option<String>,
+        /// Note that they were asked (a ticket's number, whom)
+        #[arg(long, value_name = "NOTE", requires = "group")]
+        asked: Option<String>,
+        /// Note what they answered
+        #[arg(long, value_name = "NOTE", requires = "group", conflicts_with = "asked")]
+        answered: Option<String>,
+    },
     /// Take mail over from disk: an mbox file, a Maildir, or a folder of either
     Import {
         account: String,
@@ -286,6 +304,29 @@ pub enum RouteVerb {
     },
     /// Let a destination's way be chosen again
     Unpin { destination: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ListsVerb {
+    /// What each list says of each address and name of ours
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EgressVerb {
+    /// All ways out, and whether mail may leave there
+    List,
+    /// Pre-flight: reverse name, EHLO name, SPF of every domain, lists, port 25, its neighbours
+    Check { name: String },
+    /// Let mail out there although the pre-flight was not passed
+    Force {
+        name: String,
+        /// Shown to whoever looks at it
+        #[arg(long, default_value = "by order")]
+        why: String,
+    },
+    /// Take that back
+    Unforce { name: String },
 }
 
 #[derive(Debug, Subcommand)]

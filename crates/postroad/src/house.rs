@@ -100,6 +100,8 @@ impl House {
         tasks.spawn(role_mail::housekeeping::tend(site.clone(), stopped.clone()));
         tasks.spawn(role_mail::imap::tend(site.clone(), stopped.clone()));
         tasks.spawn(role_mail::send::run(site.clone(), stopped.clone()));
+        tasks.spawn(role_mail::lists::watch(site.clone(), stopped.clone()));
+        tasks.spawn(role_mail::preflight::tend(site.clone(), stopped.clone()));
         control::listen(plan.data, site.clone())
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
         Ok(House { site, stop, tasks })

@@ -13,6 +13,7 @@ mod place;
 mod serve;
 mod up;
 mod verbs;
+mod ways;
 
 use std::process::ExitCode;
 

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use config::{Config, Front as ConfigFront, TlsMode};
+use config::{Config, Front as ConfigFront};
 use host::{Certificates, Pair};
-use role_mail::{Egress, Front, Relay, RelayTls, Settings, Tolerance};
+use role_mail::{Front, Settings, Tolerance};
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
-use crate::{logs, place};
+use crate::{logs, place, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
@@ -129,7 +129,11 @@ pub fn settings(config: &Config) -> Settings {
         sessions_per_address_max: config.limits.sessions_per_address,
         sessions_max: config.limits.sessions,
         hops_max: config.limits.hops,
-        egresses: config.egresses.iter().map(egress).collect(),
+        egresses: config.egresses.iter().map(ways::egress).collect(),
+        egress_rules: config.egresses.iter().map(|e| (e.name.clone(), ways::rules(e))).collect(),
+        list_zones: ways::lists(config).into_iter().map(|list| list.zone).collect(),
+        lists: ways::lists(config),
+        probe_domains: config.queue.probe_domains.clone(),
         sessions_per_destination_max: config.limits.sessions_per_destination,
         remote_port: config.queue.remote_port,
         give_up_after: config.queue.give_up_after,
@@ -145,18 +149,4 @@ pub fn settings(config: &Config) -> Settings {
         ledger_rows_max: config.ledger_rows_max,
         ..Settings::new(&config.host_name)
     }
-}
-
-fn egress(egress: &config::Egress) -> Egress {
-    let relay = egress.relay.as_ref().map(|relay| Relay {
-        host: relay.host.clone(),
-        port: relay.port,
-        tls: match relay.tls {
-            TlsMode::Implicit => RelayTls::Implicit,
-            TlsMode::StartTls => RelayTls::StartTls,
-            TlsMode::None => RelayTls::None,
-        },
-        login: relay.login.clone(),
-    });
-    Egress { name: egress.name.clone(), source: egress.source, helo: egress.helo.clone(), relay }
 }

@@ -27,6 +27,10 @@ pub struct Settings {
     pub egress_rules: BTreeMap<String, EgressRules>,
     /// Zones of the block lists that are watched; a reply that names one is known to cite it.
     pub list_zones: Vec<String>,
+    /// Block lists that are asked about our ways out; empty: nobody is asked.
+    pub lists: Vec<route::dnsbl::ListFacts>,
+    /// Domains whose mail hosts prove that port 25 can be reached.
+    pub probe_domains: Vec<String>,
     /// Connections at the same time to one destination.
     pub sessions_per_destination_max: usize,
     /// Port of remote mail hosts: 25, unless the world outside is another one.
@@ -69,6 +73,14 @@ pub struct EgressRules {
     pub verified: Option<Vec<Domain>>,
     /// The address is new since then: it earns its reputation slowly.
     pub warm_up_since: Option<Now>,
+    /// What it may carry to one group on its first day; it doubles daily.
+    pub warm_up_first_day: Option<u32>,
+    /// The same for single groups, by name.
+    pub warm_up_groups: BTreeMap<String, u32>,
+    /// Nothing leaves here before its pre-flight was passed.
+    pub must_pass: bool,
+    /// CNAME records that a relay wants under each sender domain: label and target.
+    pub cnames: Vec<(String, String)>,
     /// Addresses the world sees, where they are not the source (relays, NAT).
     pub addresses: Vec<IpAddr>,
     /// Data centre or network, to see which ways fall together.
@@ -122,6 +134,8 @@ impl Settings {
             }],
             egress_rules: BTreeMap::new(),
             list_zones: Vec::new(),
+            lists: Vec::new(),
+            probe_domains: Vec::new(),
             sessions_per_destination_max: 20,
             remote_port: 25,
             give_up_after: Span::days(5),

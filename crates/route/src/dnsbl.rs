@@ -26,9 +26,35 @@ pub struct ListFacts {
     pub weight: Weight,
     /// Whether names instead of addresses are asked.
     pub of_domains: bool,
+    /// A list of the world's: it cannot know addresses that only exist here, and is not asked for them.
+    pub public_only: bool,
     /// Last octets (or the last two as `"1.2"`) that are listings, with their meaning.
     pub codes: Vec<(Ipv4Addr, String)>,
     pub delist: String,
+    /// For lists of names: one that must be listed, and one that must not (RFC 5782 §5).
+    pub test_names: (String, String),
+}
+
+impl ListFacts {
+    /// A list of an operator's own, with the one code that nearly all lists use.
+    pub fn plain(zone: &str, weight: Weight) -> ListFacts {
+        ListFacts {
+            id: zone.to_owned(),
+            zone: zone.to_owned(),
+            weight,
+            of_domains: false,
+            public_only: false,
+            codes: vec![(v4(0, 2), "listed".to_owned())],
+            delist: String::new(),
+            test_names: test_names(zone),
+        }
+    }
+}
+
+// RFC 5782 §5: lists of names hold TEST and not INVALID; Spamhaus has a test name of its own.
+fn test_names(zone: &str) -> (String, String) {
+    let listed = if zone == "dbl.spamhaus.org" { "dbltest.com" } else { "test" };
+    (listed.to_owned(), "invalid".to_owned())
 }
 
 const fn v4(c: u8, d: u8) -> Ipv4Addr {
@@ -148,6 +174,43 @@ const BUILT_IN: &[Built] = &[
         &[(v4(0, 2), "sent misdirected bounces")],
         "clears by itself after four weeks",
     ),
+    (
+        "hostkarma",
+        "hostkarma.junkemailfilter.com",
+        Weight::Low,
+        false,
+        // The other codes of this zone are white, yellow and brown: no listings.
+        &[(v4(0, 2), "black")],
+        "http://ipadmin.junkemailfilter.com/remove.php",
+    ),
+    (
+        "dronebl",
+        "dnsbl.dronebl.org",
+        Weight::Low,
+        false,
+        &[
+            (v4(0, 3), "sample"),
+            (v4(0, 5), "bottler"),
+            (v4(0, 6), "unknown worm or bot"),
+            (v4(0, 7), "drone"),
+            (v4(0, 8), "open SOCKS proxy"),
+            (v4(0, 9), "open HTTP proxy"),
+            (v4(0, 10), "proxy chain"),
+            (v4(0, 13), "guesses passwords"),
+            (v4(0, 14), "open proxy"),
+            (v4(0, 15), "compromised router"),
+            (v4(0, 17), "hijacked network"),
+        ],
+        "https://dronebl.org/lookup",
+    ),
+    (
+        "senderscore",
+        "bl.score.senderscore.com",
+        Weight::Medium,
+        false,
+        &[(v4(0, 2), "low score")],
+        "https://www.senderscore.org/",
+    ),
 ];
 
 /// The built-in table.
@@ -157,10 +220,30 @@ pub fn built_in() -> Vec<ListFacts> {
         zone: (*zone).to_owned(),
         weight: *weight,
         of_domains: *of_domains,
+        public_only: true,
         codes: codes.iter().map(|(c, m)| (*c, (*m).to_owned())).collect(),
         delist: (*delist).to_owned(),
+        test_names: test_names(zone),
     };
     BUILT_IN.iter().map(one).collect()
+}
+
+/// Whether an address is one of the world's, so that lists and reverse names of the world know it.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_documentation()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || shared)
+        }
+        IpAddr::V6(ip) => ip.segments()[0] & 0xe000 == 0x2000 && ip.segments()[..2] != [0x2001, 0xdb8],
+    }
 }
 
 /// What one question brought.

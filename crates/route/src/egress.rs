@@ -3,7 +3,7 @@
 //! An egress carries only mail that will pass there: verified sender domains, no forwards where
 //! they are not taken, and authentication that holds from its address. Begin with [`eligible`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use stdx::{Now, Span};
@@ -24,6 +24,10 @@ pub struct Egress {
     /// Data centre or network, for the lint: two egresses in one network fall together.
     pub network: Option<String>,
     pub warm_up: Option<WarmUp>,
+    /// What single groups take on a new address's first day, where it is known.
+    pub warm_up_groups: BTreeMap<String, u32>,
+    /// Nothing leaves here before its pre-flight was passed.
+    pub must_pass: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ impl Egress {
             forwards: true,
             network: None,
             warm_up: None,
+            warm_up_groups: BTreeMap::new(),
+            must_pass: false,
         }
     }
     pub fn relay(name: &str, host: &str, port: u16) -> Egress {
@@ -55,7 +61,15 @@ impl Egress {
             forwards: false,
             network: None,
             warm_up: None,
+            warm_up_groups: BTreeMap::new(),
+            must_pass: false,
         }
+    }
+    /// The day of the warm-up towards a group, and how many messages it allows; `None` once warm.
+    pub fn allowance(&self, group: &str, now: Now) -> Option<(u64, u32)> {
+        let first_day = self.warm_up_groups.get(group).copied();
+        let warm_up = self.warm_up?;
+        WarmUp { first_day: first_day.unwrap_or(warm_up.first_day), ..warm_up }.today(now)
     }
     pub fn is_relay(&self) -> bool {
         matches!(self.kind, Kind::Relay { .. })

@@ -18,6 +18,13 @@ pub enum EventKind {
     Listed,
     ListCleared,
     ListMoved,
+    Neighbours,
+    ListUnusable,
+    ListUsable,
+    EgressLocked,
+    EgressPassed,
+    NameListed,
+    Reputation,
 }
 
 impl EventKind {
@@ -37,6 +44,13 @@ impl EventKind {
             EventKind::Listed => "route.listed",
             EventKind::ListCleared => "route.list_cleared",
             EventKind::ListMoved => "route.list_moved",
+            EventKind::Neighbours => "route.list_neighbours",
+            EventKind::ListUnusable => "route.list_unusable",
+            EventKind::ListUsable => "route.list_usable",
+            EventKind::EgressLocked => "route.egress_locked",
+            EventKind::EgressPassed => "route.egress_passed",
+            EventKind::NameListed => "route.name_listed",
+            EventKind::Reputation => "route.reputation",
         }
     }
 }
@@ -53,14 +67,14 @@ pub struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(kind: EventKind, says: String) -> Event {
+    pub fn new(kind: EventKind, says: String) -> Event {
         Event { kind, says, evidence: Vec::new(), until: None, undo: String::new() }
     }
-    pub(crate) fn undo(mut self, how: impl Into<String>) -> Event {
+    pub fn undo(mut self, how: impl Into<String>) -> Event {
         self.undo = how.into();
         self
     }
-    pub(crate) fn because(mut self, replies: impl IntoIterator<Item = String>) -> Event {
+    pub fn because(mut self, replies: impl IntoIterator<Item = String>) -> Event {
         self.evidence.extend(replies);
         self
     }

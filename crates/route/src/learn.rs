@@ -85,7 +85,7 @@ pub fn start(
 ) {
     let Some(out) = facts.egresses.get(egress) else { return };
     let domain = facts.domain.as_str();
-    let day = out.warm_up.and_then(|w| w.today(now));
+    let day = out.allowance(facts.group, now);
     let lane = state.lane_mut(facts.group, &out.name, now);
     lane.flying = lane.flying.saturating_add(1);
     *lane.flying_to.entry(domain.to_owned()).or_default() += 1;
@@ -374,7 +374,7 @@ fn relay_refused(
 }
 
 fn throttled(state: &mut State, outcome: &Outcome<'_>, reply: &str, reason: Reason, now: Now) -> Lesson {
-    let warming = outcome.egress.warm_up.and_then(|w| w.today(now)).is_some();
+    let warming = outcome.egress.allowance(outcome.group, now).is_some();
     let lane = state.lane_mut(outcome.group, &outcome.egress.name, now);
     lane.slots = (lane.slots.max(2) / 2).max(1);
     let doubled = Span(Span::mins(1).0 << lane.pauses.min(5));
@@ -436,6 +436,9 @@ fn egress_refused(
         reply: cut(reply),
         rule: reading.rule.to_owned(),
     };
+    if reading.class == Class::IpReputation {
+        state.enter_dossier((name, group), &evidence, now);
+    }
     let lane = state.lane_mut(group, name, now);
     lane.score.add(0.0, 1.0, now);
     let first = refuse_mark(lane, domain, (own, list, &evidence.reply), settings, now);

@@ -7,9 +7,11 @@
 //! What it is not: a queue, a resolver or a sender; it never waits and never writes.
 //! Begin with [`plan()`] and [`learn()`].
 
+pub mod board;
 pub mod classify;
 pub mod concepts;
 pub mod dnsbl;
+pub mod dossier;
 pub mod egress;
 pub mod event;
 pub mod group;
@@ -17,6 +19,7 @@ pub mod learn;
 pub mod linear;
 pub mod lists;
 pub mod plan;
+pub mod preflight;
 pub mod provider;
 pub mod refusal;
 pub mod rules;

@@ -134,6 +134,7 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
         News::Clean => Some(false),
         News::Unusable => None,
     };
+    state.dirty.insert(format!("l/{list}"));
     let mut events = Vec::new();
     if before == listing.listed {
         return events;
@@ -161,8 +162,12 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
         }
         _ => {}
     }
-    state.dirty.insert(format!("l/{list}"));
     events
+}
+
+/// When the monitor last had a word from this list about any egress; survives a restart.
+pub fn said_at(state: &State, list: &str) -> Option<Now> {
+    state.lists.get(list)?.egresses.values().map(|l| l.said_at).max().filter(|at| *at > 0).map(Now)
 }
 
 /// The list cleared: its hosts are asked again, and groups it blocked are probed at once.

@@ -214,6 +214,15 @@ impl Search<'_> {
     /// Whether rules, a relay's refusal or a sender's missing verification bar this egress.
     fn barred(&mut self, index: usize) -> bool {
         let egress = &self.facts.egresses[index];
+        if egress.must_pass && !self.state.may_fly(&egress.name) {
+            let name = &egress.name;
+            let says = format!("{name} has not passed its pre-flight (postroad egress check {name})");
+            self.note("eligible.preflight", index, says);
+            // The operator has heard of it; mail waits for the fault's end, it does not fail.
+            let again = self.now + Span::mins(5);
+            self.wait = Some(self.wait.map_or(again, |w| w.min(again)));
+            return true;
+        }
         if let Some(reason) = ineligible(egress, index, self.facts.sender) {
             if reason.rule == "eligible.spf" && self.barred.is_none() {
                 let domain = self.facts.sender.domain.map_or("", Domain::as_str);
@@ -404,7 +413,7 @@ impl Search<'_> {
     }
 
     fn warm(&self, egress: &Egress, lane: Option<&Lane>) -> Standing {
-        let Some((day, allowed)) = egress.warm_up.and_then(|w| w.today(self.now)) else {
+        let Some((day, allowed)) = egress.allowance(self.facts.group, self.now) else {
             return self.silent(lane);
         };
         let (used, cap) = match lane {

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use stdx::{Now, Span};
 
+use crate::dossier::Dossier;
 use crate::group::Banners;
+use crate::preflight::Standing;
 use crate::settings::Settings;
 
 /// Destinations remembered per lane; the least telling goes first.
@@ -36,6 +38,8 @@ pub struct State {
     /// egress → sender domain → refusal.
     pub(crate) senders: BTreeMap<String, BTreeMap<String, Unverified>>,
     pub(crate) lists: BTreeMap<String, List>,
+    pub(crate) preflights: BTreeMap<String, Standing>,
+    pub(crate) dossiers: BTreeMap<String, Dossier>,
     pub(crate) pins: Vec<Pin>,
     pub banners: Banners,
     pub(crate) dirty: BTreeSet<String>,
@@ -340,6 +344,8 @@ impl State {
             "r" => self.relays.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "s" => self.senders.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "l" => self.lists.get(name).and_then(|v| serde_json::to_string(v).ok()),
+            "p" => self.preflights.get(name).and_then(|v| serde_json::to_string(v).ok()),
+            "d" => self.dossiers.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "b" => self.banners.get(name).cloned(),
             _ => serde_json::to_string(&self.pins).ok(),
         }
@@ -357,6 +363,8 @@ impl State {
                 "r" => serde_json::from_str(&row).map(|v| drop(state.relays.insert(name, v))),
                 "s" => serde_json::from_str(&row).map(|v| drop(state.senders.insert(name, v))),
                 "l" => serde_json::from_str(&row).map(|v| drop(state.lists.insert(name, v))),
+                "p" => serde_json::from_str(&row).map(|v| drop(state.preflights.insert(name, v))),
+                "d" => serde_json::from_str(&row).map(|v| drop(state.dossiers.insert(name, v))),
                 "b" => {
                     state.banners.insert(name, row);
                     Ok(())

@@ -3,6 +3,7 @@
 //! An order changes or reads the store of one [`Site`], running or not, and is answered by a
 //! [`Reply`] for people and for machines. What is allowed is the keepers' to say.
 
+mod egresses;
 mod import;
 mod keys;
 mod mail;
@@ -63,6 +64,11 @@ pub enum Order {
     RouteWhy { destination: String },
     RoutePin { destination: String, egress: String, for_ms: Option<u64> },
     RouteUnpin { destination: String },
+    ListsShow,
+    EgressList,
+    EgressCheck { name: String },
+    EgressForce { name: String, why: Option<String> },
+    Dossier { egress: String, group: Option<String>, asked: Option<String>, answered: Option<String> },
     Import { account: String, from: PathBuf, folder: String },
     Backup { to: PathBuf },
     Verify,
@@ -102,6 +108,11 @@ pub async fn carry_out(site: &Site, order: Order) -> Answer {
         | Order::RouteWhy { .. }
         | Order::RoutePin { .. }
         | Order::RouteUnpin { .. } => routes::carry_out(site, order).await,
+        Order::ListsShow
+        | Order::EgressList
+        | Order::EgressCheck { .. }
+        | Order::EgressForce { .. }
+        | Order::Dossier { .. } => egresses::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
         Order::Import { .. } => import::carry_out(site, order).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,

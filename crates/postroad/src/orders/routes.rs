@@ -153,7 +153,7 @@ async fn unpin(site: &Site, destination: &str) -> Answer {
     }
 }
 
-async fn save(site: &Site) -> Result<(), String> {
+pub(super) async fn save(site: &Site) -> Result<(), String> {
     let changes = site.outbound().routes().take_changes();
     site.store().commit(Vec::new(), move |batch| spool::save_routes(batch, &changes)).await.map_err(says)
 }

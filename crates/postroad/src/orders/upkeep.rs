@@ -86,6 +86,7 @@ async fn doctor(site: &Site) -> Answer {
     let mut findings = vec![space(site)];
     findings.extend(domains(site).await?);
     findings.extend(names(site).await);
+    findings.extend(super::egresses::worries(site).into_iter().map(|(what, remedy)| bad(what, &remedy)));
     let rows: Vec<Vec<String>> = findings
         .iter()
         .map(|f| vec![if f.good { "ok" } else { "!!" }.to_owned(), f.what.clone(), f.remedy.clone()])

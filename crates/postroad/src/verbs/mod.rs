@@ -6,7 +6,8 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use crate::cli::{
-    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, PasswordArgs, QueueVerb, RouteVerb, Switch, Verb,
+    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, ListsVerb, PasswordArgs, QueueVerb,
+    RouteVerb, Switch, Verb,
 };
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, up};
@@ -28,6 +29,9 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Why { id } => Order::Why { id },
         Verb::Queue(verb) => queue(verb),
         Verb::Route(verb) => route(verb),
+        Verb::Lists(ListsVerb::Show) => Order::ListsShow,
+        Verb::Egress(verb) => egress(verb),
+        Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
         Verb::Restore { from } => return local::restore(&place, &from),
@@ -85,6 +89,15 @@ fn route(verb: RouteVerb) -> Order {
             Order::RoutePin { destination, egress, for_ms: for_time.map(|t| t.as_ms()) }
         }
         RouteVerb::Unpin { destination } => Order::RouteUnpin { destination },
+    }
+}
+
+fn egress(verb: EgressVerb) -> Order {
+    match verb {
+        EgressVerb::List => Order::EgressList,
+        EgressVerb::Check { name } => Order::EgressCheck { name },
+        EgressVerb::Force { name, why } => Order::EgressForce { name, why: Some(why) },
+        EgressVerb::Unforce { name } => Order::EgressForce { name, why: None },
     }
 }
 

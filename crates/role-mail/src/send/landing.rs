@@ -256,6 +256,7 @@ fn fact(
     let host = landed.host.clone().unwrap_or_default();
     fact = fact
         .with("group", trip.group.clone())
+        .with("egress", trip.name.clone())
         .with("host", host)
         .with("purpose", format!("{:?}", trip.purpose));
     if let Some(tls) = &landed.tls {
@@ -274,7 +275,7 @@ pub(super) fn note_failure(flight: &mut Flight, slot: usize, says: &str, now: No
 }
 
 /// Automatic decisions: one audit line each.
-pub(super) fn audit(site: &Site, events: &[Event], attempt: Option<AttemptId>) {
+pub(crate) fn audit(site: &Site, events: &[Event], attempt: Option<AttemptId>) {
     for event in events {
         tracing::info!(event = event.kind.name(), until = ?event.until, undo = %event.undo, "{}", event.says);
         let mut fact = Fact::new(event.kind.name(), site.now()).with("says", event.says.clone());
@@ -289,7 +290,7 @@ pub(super) fn audit(site: &Site, events: &[Event], attempt: Option<AttemptId>) {
 }
 
 /// Tells the operator, once a day for the same thing.
-pub(super) fn alert(site: &Site, alert: &Alert) {
+pub(crate) fn alert(site: &Site, alert: &Alert) {
     let now = site.now();
     if site.outbound().routes().alert_due(&alert.key, ALERT_EVERY, now) {
         tracing::error!(alert = %alert.key, "{}", alert.says);

@@ -8,12 +8,12 @@
 pub mod ends;
 mod flight;
 mod job;
-mod landing;
+pub(crate) mod landing;
 mod line;
 pub(crate) mod notice;
 pub mod outbound;
 mod places;
-mod senders;
+pub(crate) mod senders;
 mod yard;
 
 pub use outbound::Outbound;

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use route::board::Board;
 use route::{Egress, State};
 use stdx::Span;
 
@@ -13,12 +14,17 @@ use crate::Settings;
 #[derive(Default)]
 pub struct Outbound {
     routes: Mutex<State>,
+    board: Mutex<Board>,
 }
 
 impl Outbound {
     /// What routes have learned. Hold it for a moment only.
     pub fn routes(&self) -> MutexGuard<'_, State> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// What block lists say of us. Hold it for a moment only.
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -41,7 +47,10 @@ fn egress(settings: &Settings, e: &crate::Egress) -> Egress {
         out.forwards = rules.forwards.unwrap_or(out.forwards);
         out.verified = rules.verified.clone().map(|v| v.into_iter().collect());
         out.network = rules.network.clone();
-        out.warm_up = rules.warm_up_since.map(route::WarmUp::new);
+        let first_day = rules.warm_up_first_day.unwrap_or(route::egress::FIRST_DAY);
+        out.warm_up = rules.warm_up_since.map(|since| route::WarmUp { since, first_day });
+        out.warm_up_groups = rules.warm_up_groups.clone();
+        out.must_pass = rules.must_pass;
         if !rules.addresses.is_empty() {
             out.addresses = rules.addresses.clone();
         }

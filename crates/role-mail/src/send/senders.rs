@@ -78,7 +78,7 @@ async fn dmarc(site: &Site, domain: &Domain) -> Dmarc {
     Dmarc::None
 }
 
-async fn spf_of(site: &Site, domain: &Domain, egress: &Egress) -> Spf {
+pub async fn spf_of(site: &Site, domain: &Domain, egress: &Egress) -> Spf {
     let settings = site.settings();
     let sender = format!("postmaster@{domain}");
     let mut worst = Spf::Unknown;

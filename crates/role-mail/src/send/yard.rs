@@ -42,6 +42,7 @@ pub(super) struct Trip {
     pub group: String,
     pub domain: Domain,
     pub egress: usize,
+    pub name: String,
     pub purpose: Purpose,
     pub reasons: Reasons,
 }
@@ -407,7 +408,9 @@ impl Yard {
         landing::audit(&self.site, &ticked, None);
         match verdict.decision {
             Way::Send { egress, purpose } => {
-                let trip = Trip { group, domain: domain.clone(), egress, purpose, reasons: verdict.reasons };
+                let name = self.egresses[egress].name.clone();
+                let trip =
+                    Trip { group, domain: domain.clone(), egress, name, purpose, reasons: verdict.reasons };
                 self.depart(id, slots, (place, trip));
             }
             Way::Wait { slot: true, .. } => self.park(id, slots, group),
