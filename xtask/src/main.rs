@@ -16,6 +16,7 @@ cargo xtask COMMAND
   tidy                          check the walls: floors, lengths, banned names, docs
   outside [NAME ...]            only the outside tests (all, or those named), binary built first
   packages                      only install the Debian and Python packages of the outside tests
+  suites [--NAME DIR ...]       the public suites imaptest, james, pigeonhole from copies you have
   bench [ARGS ...]              ratios against Postfix + Dovecot, measured in the same run
 ";
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some("test") => suite::run(&root, rest),
         Some("outside") => suite::outside_only(&root, rest),
         Some("packages") => suite::packages(&root),
+        Some("suites") => suite::suites(&root, rest),
         Some("bench") => suite::bench(&root, rest),
         Some("tidy") => tidy::run(&root),
         _ => {

@@ -5,6 +5,7 @@
 
 mod outside;
 mod packages;
+mod public;
 mod steps;
 
 use std::path::Path;
@@ -34,6 +35,11 @@ pub fn outside_only(root: &Path, names: &[String]) -> bool {
     steps.cargo("build", &["build", "--release", "-p", "postroad"]);
     steps.step("outside", |log| outside::run(root, names, log));
     steps.finish()
+}
+
+/// The public conformance suites from folders the user has.
+pub fn suites(root: &Path, args: &[String]) -> bool {
+    public::run(root, args)
 }
 
 pub fn packages(root: &Path) -> bool {

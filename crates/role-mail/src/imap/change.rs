@@ -42,6 +42,12 @@ impl Desk {
         };
         let keywords = if open.may('w') { ask.flags.keywords.clone() } else { Vec::new() };
         let flags = translate::flags(&ask.flags);
+        // RFC 4314 §4: a change of which nothing may be done is refused; one that may be done in part is not.
+        let named = flags != Flags::NONE || !ask.flags.keywords.is_empty();
+        let possible = flags.0 & allowed.0 != 0 || !keywords.is_empty();
+        if named && !possible && !matches!(how, How::Replace) {
+            return Err(no_right());
+        }
         let what = Mark { how, flags, keywords, unchanged_since: ask.unchanged_since, allowed };
         let uids = translate::set(&ask.uids);
         let write = move |batch: &mut store::Batch<'_>| change::mark(batch, &pen, &folder, &uids, &what);
