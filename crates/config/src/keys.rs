@@ -1,6 +1,8 @@
 //! Every key there is: one table drives reading, defaults, `config show`, `config explain` and the
 //! reference page.
 
+mod status;
+
 /// What a key's value must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -65,6 +67,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
+pub const ROLES: &[&str] = &["mail", "status"];
 pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "sieve", "http"];
 pub const TLS: &[&str] = &["starttls", "implicit", "none"];
 pub const PREFLIGHT: &[&str] = &["auto", "required", "off"];
@@ -88,6 +91,12 @@ pub const SECTIONS: &[Section] = &[
                 Kind::Path,
                 "\"/var/lib/postroad\"",
                 "Where mail and everything else that must survive is kept. One folder, one running host.",
+            ),
+            key(
+                "role",
+                Kind::OneOf(ROLES),
+                "\"mail\"",
+                "What this host is: `mail` carries mail, `status` is the status site and stands on a machine of its own.",
             ),
             key("user", Kind::Text, "", "Become this user after binding the ports. Needs a start as root."),
         ],
@@ -382,6 +391,10 @@ pub const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    status::PEER,
+    status::STATUS,
+    status::COMPONENT,
+    status::SYSTEM,
     Section {
         name: "log",
         many: false,

@@ -11,6 +11,7 @@ mod fault;
 pub mod keys;
 mod read;
 mod show;
+pub mod status;
 pub mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use stdx::{Bytes, Span};
 pub use egress::{BlockList, Egress, Preflight, Relay, Rules, Weight};
 pub use fault::{Fault, Faults};
 pub use show::{explain, reference};
+pub use status::{Peer, Role, Status};
 
 use read::{Filled, Tree};
 use value::Value;
@@ -62,6 +64,7 @@ pub struct Certificate {
 #[derive(Clone)]
 pub struct Config {
     pub host_name: String,
+    pub role: Role,
     pub data: PathBuf,
     pub user: Option<String>,
     pub listeners: Vec<Listener>,
@@ -79,6 +82,8 @@ pub struct Config {
     pub ledger_keeps: Span,
     pub ledger_rows_max: u64,
     pub log: Log,
+    pub peers: Vec<Peer>,
+    pub status: Status,
     tree: Tree,
 }
 
@@ -156,8 +161,8 @@ impl Config {
     }
 }
 
-/// The ports a mail host has when nothing else is said.
-fn standard_listeners() -> Vec<Listener> {
+/// The ports a host has when nothing else is said.
+fn standard_listeners(role: Role) -> Vec<Listener> {
     use Front::{Http, Imap, Pop3, Sieve, Smtp, Submission};
     use TlsMode::{Implicit, StartTls};
     let at = |front, port, tls| Listener {
@@ -165,6 +170,9 @@ fn standard_listeners() -> Vec<Listener> {
         address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
         tls,
     };
+    if role != Role::Mail {
+        return vec![at(Http, 80, TlsMode::None), at(Http, 443, Implicit)];
+    }
     vec![
         at(Smtp, 25, StartTls),
         at(Submission, 587, StartTls),
@@ -182,12 +190,14 @@ fn standard_listeners() -> Vec<Listener> {
 fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config> {
     let top = tree.one("");
     let host_name = text(&top, "host_name")?;
+    let role = Role::read(&top);
+    let status = status::read(&tree, &host_name, faults);
     let (limits, queue, dns) = (tree.one("limits"), tree.one("queue"), tree.one("dns"));
     let (access, ledger, log) = (tree.one("access"), tree.one("ledger"), tree.one("log"));
     let mut listeners: Vec<Listener> =
         tree.many("listener").iter().filter_map(|l| listener(l, faults)).collect();
     if tree.many("listener").is_empty() {
-        listeners = standard_listeners();
+        listeners = standard_listeners(role);
     }
     let egresses = egress::egresses(&tree, &host_name, fetch, faults);
     let lists = egress::lists(&tree);
@@ -195,6 +205,9 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     let certificates =
         certificates.filter_map(|c| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? }));
     Some(Config {
+        role,
+        status,
+        peers: status::peers(&tree),
         data: path(&top, "data")?,
         user: text(&top, "user"),
         listeners,

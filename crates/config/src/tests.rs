@@ -165,3 +165,21 @@ fn what_an_egress_may_carry_is_read() {
         &["\"soon\" is no day", "2026-11-22"],
     );
 }
+
+#[test]
+fn a_status_site_has_its_own_ports_and_words() {
+    let text = "host_name = \"status.example.net\"\nrole = \"status\"\n[status]\ncompany = \"NinerNet\"\n\
+        zones = [\"Pacific = America/Los_Angeles\"]\n[[peer]]\nname = \"mx.example.org\"\nkey = \"abc\"\n\
+        [[component]]\nid = \"web\"\nname = \"Web\"\ndecides = false\n[[system]]\ncode = \"NC036\"\n";
+    let config = read_text(text).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!((config.role, config.listeners.len()), (Role::Status, 2));
+    assert_eq!(config.status.zones, [("Pacific".to_owned(), "America/Los_Angeles".to_owned())]);
+    assert_eq!((config.status.url.as_str(), config.peers.len()), ("https://status.example.net", 1));
+    assert_eq!(
+        (config.status.components[0].cause.as_str(), config.status.components[0].decides),
+        ("mail", false)
+    );
+    assert_eq!(config.status.systems[0].code, "NC036");
+    let wrong = "host_name = \"status.example.net\"\n[status]\nzones = [\"Pacific\"]\n";
+    check_fault(wrong, &["has no name and value", "What to call it = America/Los_Angeles"]);
+}

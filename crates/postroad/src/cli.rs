@@ -1,5 +1,7 @@
 //! The command line as a value.
 
+pub mod status;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -93,6 +95,12 @@ pub enum Verb {
         #[arg(long, default_value = "")]
         folder: String,
     },
+    /// The status site: say what happens, when and for whom
+    #[command(subcommand)]
+    Status(status::StatusVerb),
+    /// The hosts' own talk
+    #[command(subcommand)]
+    Link(LinkVerb),
     /// Copy everything that matters to a folder, while mail flows; again copies what is new
     Backup { to: PathBuf },
     /// Bring a backup back into a new or empty data folder
@@ -337,6 +345,12 @@ pub enum CheckVerb {
     Dns { domain: String },
     /// Whether an address and its name agree
     Ptr { ip: std::net::IpAddr },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LinkVerb {
+    /// Print this host's public key, for [[peer]] in the configuration of others
+    Key,
 }
 
 fn span(text: &str) -> Result<stdx::Span, String> {

@@ -9,10 +9,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use role_mail::Site;
 use serde::{Deserialize, Serialize};
 
-use crate::orders::{self, Order, Reply};
+use crate::orders::{Carry, Order, Reply};
 
 /// An order longer than this is none.
 const ORDER_MAX: u64 = 16 << 20;
@@ -36,7 +35,7 @@ fn socket(data: &Path) -> PathBuf {
 
 /// Listens until the process ends. Orders come from the operator, one now and then, so plain
 /// threads serve them; the work itself runs on the host's runtime.
-pub fn listen(data: &Path, site: Site) -> io::Result<()> {
+pub fn listen(data: &Path, carry: Carry) -> io::Result<()> {
     let at = socket(data);
     // A socket that was left over by a crash; the folder is ours, so nobody else listens there.
     let _ = std::fs::remove_file(&at);
@@ -47,10 +46,10 @@ pub fn listen(data: &Path, site: Site) -> io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         for stream in listener.incoming().flatten() {
             let Ok(place) = callers.clone().try_acquire_owned() else { continue };
-            let (site, runtime) = (site.clone(), runtime.clone());
+            let (carry, runtime) = (carry.clone(), runtime.clone());
             let spawned = std::thread::Builder::new().name("order".into()).spawn(move || {
                 // A caller that goes away has its answer all the same: it can ask again.
-                let _ = serve(stream, &site, &runtime);
+                let _ = serve(stream, &carry, &runtime);
                 drop(place);
             });
             if let Err(e) = spawned {
@@ -61,13 +60,13 @@ pub fn listen(data: &Path, site: Site) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(stream: UnixStream, site: &Site, runtime: &tokio::runtime::Handle) -> io::Result<()> {
+fn serve(stream: UnixStream, carry: &Carry, runtime: &tokio::runtime::Handle) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(&stream).take(ORDER_MAX).read_line(&mut line)?;
     let said = match serde_json::from_str::<Order>(&line) {
-        Ok(order) => match runtime.block_on(orders::carry_out(site, order)) {
+        Ok(order) => match runtime.block_on(carry(order)) {
             Ok(reply) => Said::Ok(reply),
             Err(why) => Said::Error(why),
         },

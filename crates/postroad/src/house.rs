@@ -20,7 +20,7 @@ use crate::place::Place;
 use crate::{control, orders};
 
 /// After a stop was asked for, sessions and tasks get this long.
-const STOP_MAX: Span = Span::secs(25);
+pub const STOP_MAX: Span = Span::secs(25);
 
 /// A port to open.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub struct Door {
 /// A port that is open, before anybody is let in.
 pub struct Opened {
     door: Door,
-    listener: Arc<dyn Listener>,
+    pub listener: Arc<dyn Listener>,
 }
 
 /// Opens all ports, or says which one cannot be had and why.
@@ -102,7 +102,7 @@ impl House {
         tasks.spawn(role_mail::send::run(site.clone(), stopped.clone()));
         tasks.spawn(role_mail::lists::watch(site.clone(), stopped.clone()));
         tasks.spawn(role_mail::preflight::tend(site.clone(), stopped.clone()));
-        control::listen(plan.data, site.clone())
+        control::listen(plan.data, orders::for_mail(site.clone()))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
         Ok(House { site, stop, tasks })
     }

@@ -6,11 +6,16 @@
 
 mod cli;
 mod control;
+mod demo_past;
+mod demo_site;
 mod house;
+mod link_key;
 mod logs;
 mod orders;
 mod place;
 mod serve;
+mod serve_status;
+mod status_site;
 mod up;
 mod verbs;
 mod ways;

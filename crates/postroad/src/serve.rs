@@ -8,7 +8,7 @@ use host::{Certificates, Pair};
 use role_mail::{Front, Settings, Tolerance};
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
-use crate::{logs, place, ways};
+use crate::{logs, place, serve_status, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
@@ -19,7 +19,11 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     logs::begin(&config.log.level, config.log.file.as_deref(), config.log.budget)?;
     let files = host::process::raise_open_files().unwrap_or(0);
     tracing::info!(files, "postroad {} starts as {}", env!("CARGO_PKG_VERSION"), config.host_name);
-    house::runtime(house::processors())?.block_on(serve(file, config))
+    let runtime = house::runtime(house::processors())?;
+    match config.role {
+        config::Role::Mail => runtime.block_on(serve(file, config)),
+        config::Role::Status => runtime.block_on(serve_status::serve(file, config)),
+    }
 }
 
 async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
@@ -36,11 +40,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     let certificates = Arc::new(load_certificates(&config, world.now())?);
     let roots = host::roots(&config.access.trusted_authorities).map_err(|e| e.to_string())?;
     let ports = house::open_ports(&world, &doors(&config)).await?;
-    if let Some(user) = &config.user {
-        drop_privileges(&config.data, user)?;
-    } else if host::process::is_root() {
-        tracing::warn!("running as root; name a user in the configuration to give that up after binding");
-    }
+    give_up_root(&config)?;
     let plan = Plan {
         data: &config.data,
         world,
@@ -57,6 +57,17 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     }
     tracing::info!("stopping");
     house.end().await;
+    Ok(())
+}
+
+/// Once the ports are bound, nothing needs root any more.
+pub fn give_up_root(config: &Config) -> Result<(), String> {
+    if let Some(user) = &config.user {
+        return drop_privileges(&config.data, user);
+    }
+    if host::process::is_root() {
+        tracing::warn!("running as root; name a user in the configuration to give that up after binding");
+    }
     Ok(())
 }
 
@@ -89,11 +100,11 @@ fn reload(file: &Path, house: &House, certificates: &Certificates) {
     host::process::notify("READY=1");
 }
 
-fn load_certificates(config: &Config, now: stdx::Now) -> Result<Certificates, String> {
+pub fn load_certificates(config: &Config, now: stdx::Now) -> Result<Certificates, String> {
     Certificates::load(&load_pairs(config, now)?).map_err(|e| e.to_string())
 }
 
-fn load_pairs(config: &Config, now: stdx::Now) -> Result<Vec<Pair>, String> {
+pub fn load_pairs(config: &Config, now: stdx::Now) -> Result<Vec<Pair>, String> {
     if !config.certificates.is_empty() {
         let pairs = config.certificates.iter();
         return Ok(pairs.map(|c| Pair { chain: c.chain.clone(), key: c.key.clone() }).collect());
@@ -105,7 +116,7 @@ fn load_pairs(config: &Config, now: stdx::Now) -> Result<Vec<Pair>, String> {
     Ok(vec![made.pair])
 }
 
-fn doors(config: &Config) -> Vec<Door> {
+pub fn doors(config: &Config) -> Vec<Door> {
     let door = |l: &config::Listener| Door { front: front(l.front), at: l.address, tls: l.tls };
     config.listeners.iter().map(door).collect()
 }

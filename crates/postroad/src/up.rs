@@ -16,7 +16,7 @@ use world::World;
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
 use crate::orders::{self, Order};
-use crate::{logs, place};
+use crate::{demo_past, demo_site, logs, place};
 
 const HOST: &str = "mx.demo.example";
 const DOMAIN: &str = "demo.example";
@@ -29,6 +29,9 @@ const BASE_MAX: u16 = 65_000;
 #[derive(Serialize, Deserialize, Clone)]
 struct Kept {
     accounts: Vec<Account>,
+    /// Of the status site's desk.
+    #[serde(default)]
+    desk: String,
 }
 
 #[derive(Serialize, Deserialize, Clone)]
@@ -50,6 +53,7 @@ impl Ports {
     const POP3S: u16 = 95;
     const SIEVE: u16 = 90;
     const HTTP: u16 = 80;
+    const STATUS: u16 = 81;
 
     fn at(&self, offset: u16) -> u16 {
         self.0 + offset
@@ -168,9 +172,15 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     let house = House::begin(plan, opened)?;
     let kept = furnish(&house.site, data).await?;
     publish_keys(&house.site, &zones).await?;
-    let told = Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts };
+    let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), ports.at(Ports::STATUS));
+    let status = demo_site::begin(&data.join("status"), house.site.world().clone(), at, &kept.desk).await?;
+    let watched = ports.doors().iter().map(|d| d.at).collect();
+    let watching = tokio::spawn(demo_site::watch(status.board.clone(), house.site.clone(), watched));
+    let told = Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts, desk: &kept.desk };
     println!("{}", if json { told.json() } else { told.text() });
     while signals.next().await != Told::End {}
+    watching.abort();
+    status.end().await;
     house.end().await;
     Ok(())
 }
@@ -239,13 +249,18 @@ fn settings() -> Settings {
 async fn furnish(site: &Site, data: &Path) -> Result<Kept, String> {
     let file = data.join("up.json");
     if let Ok(text) = std::fs::read_to_string(&file)
-        && let Ok(kept) = serde_json::from_str::<Kept>(&text)
+        && let Ok(mut kept) = serde_json::from_str::<Kept>(&text)
     {
+        // A folder of an older version has no desk yet.
+        if kept.desk.is_empty() {
+            kept.desk = orders::new_password(site.world());
+            keep(&file, &kept)?;
+        }
         return Ok(kept);
     }
     orders::carry_out(site, Order::DomainAdd { domain: DOMAIN.into() }).await?;
     orders::carry_out(site, Order::DomainKey { domain: DOMAIN.into() }).await?;
-    let mut kept = Kept { accounts: Vec::new() };
+    let mut kept = Kept { accounts: Vec::new(), desk: orders::new_password(site.world()) };
     for (local, name) in [("alice", "Alice Demo"), ("bob", "Bob Demo")] {
         let address = format!("{local}@{DOMAIN}");
         let password = orders::new_password(site.world());
@@ -263,9 +278,13 @@ async fn furnish(site: &Site, data: &Path) -> Result<Kept, String> {
         Order::AliasAdd { from: format!("postmaster@{DOMAIN}"), to: format!("alice@{DOMAIN}") },
     )
     .await?;
-    let text = serde_json::to_string_pretty(&kept).map_err(|e| e.to_string())?;
-    write_private(&file, &text).map_err(|e| format!("{} cannot be written: {e}.", file.display()))?;
+    keep(&file, &kept)?;
     Ok(kept)
+}
+
+fn keep(file: &Path, kept: &Kept) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(kept).map_err(|e| e.to_string())?;
+    write_private(file, &text).map_err(|e| format!("{} cannot be written: {e}.", file.display()))
 }
 
 /// Puts the demo domain's DKIM records into the farm's names and lets its mail be signed.
@@ -290,6 +309,7 @@ struct Announcement<'t> {
     ca: &'t Path,
     data: &'t Path,
     accounts: &'t [Account],
+    desk: &'t str,
 }
 
 impl Announcement<'_> {
@@ -299,10 +319,15 @@ impl Announcement<'_> {
             "smtp": p(Ports::SMTP), "submission": p(Ports::SUBMISSION), "submissions": p(Ports::SUBMISSIONS),
             "imap": p(Ports::IMAP), "imaps": p(Ports::IMAPS), "pop3": p(Ports::POP3), "pop3s": p(Ports::POP3S),
             "sieve": p(Ports::SIEVE), "http": p(Ports::HTTP), "ca": self.ca, "data": self.data, "host": HOST, "domain": DOMAIN,
-            "accounts": self.accounts,
+            "accounts": self.accounts, "status": self.status(),
+            "status_desk": { "name": demo_past::AUTHOR, "password": self.desk },
             "neighbours": neighbours().iter().map(|n| n.domain).collect::<Vec<_>>(),
         })
         .to_string()
+    }
+
+    fn status(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.ports.at(Ports::STATUS))
     }
 
     fn text(&self) -> String {
@@ -327,6 +352,13 @@ impl Announcement<'_> {
         for account in self.accounts {
             out.push_str(&format!("  account   {}  password {}\n", account.address, account.password));
         }
+        out.push_str(&format!(
+            "  status    {} (its desk: {}desk, {} / {})\n",
+            self.status(),
+            self.status(),
+            demo_past::AUTHOR,
+            self.desk
+        ));
         for n in neighbours() {
             out.push_str(&format!("  neighbour {:<18}{}\n", n.domain, n.words));
         }
@@ -379,6 +411,7 @@ mod tests {
             ca: Path::new("/ca"),
             data: Path::new("/d"),
             accounts: &accounts,
+            desk: "x",
         };
         let line = told.json();
         assert!(!line.contains('\n'));

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use link::Peer;
-use sasl::password::{Cost, Fit, verify};
 use statuspage::model::Site;
-use stdx::{Now, Secret, Span};
+use stdx::{Now, Span};
 use store::{Store, StoreError};
 use world::World;
 
-use crate::publish::Files;
+use crate::people::Failures;
+use crate::publish::{Files, Reach};
 
 #[derive(Clone)]
 pub struct Settings {
@@ -19,8 +19,6 @@ pub struct Settings {
     pub folder: Option<PathBuf>,
     /// Hosts that may tell us facts.
     pub peers: Vec<Peer>,
-    /// Secret of the operators' API and log-in, checked as a password hash.
-    pub operators: Vec<Operator>,
     pub agree: watch::Rule,
     pub incidents: watch::incident::Rule,
     /// How long raw tries are kept.
@@ -29,21 +27,12 @@ pub struct Settings {
     pub tick: Span,
 }
 
-/// Someone who may speak for the provider.
-#[derive(Clone)]
-pub struct Operator {
-    pub name: String,
-    /// A password hash as `sasl` makes them.
-    pub hash: Secret<String>,
-}
-
 impl Settings {
     pub fn new(site: Site) -> Settings {
         Settings {
             site,
             folder: None,
             peers: Vec::new(),
-            operators: Vec::new(),
             agree: watch::Rule::default(),
             incidents: watch::incident::Rule::default(),
             raw_for: Span::days(14),
@@ -62,6 +51,9 @@ struct Shared {
     settings: RwLock<Arc<Settings>>,
     files: Files,
     sessions: Mutex<Vec<Session>>,
+    failures: Failures,
+    /// One publishes at a time: the newest rows win.
+    publishing: tokio::sync::Mutex<()>,
 }
 
 /// A log-in of an operator.
@@ -87,6 +79,8 @@ impl Board {
             settings: RwLock::new(Arc::new(settings)),
             files: Files::default(),
             sessions: Mutex::new(Vec::new()),
+            failures: Failures::default(),
+            publishing: tokio::sync::Mutex::new(()),
         }));
         board.publish().await?;
         Ok(board)
@@ -116,10 +110,34 @@ impl Board {
     /// # Errors
     /// If the rows cannot be read.
     pub async fn publish(&self) -> Result<(), StoreError> {
+        self.publish_within(Reach::All).await
+    }
+
+    /// The same for what changes with states, incidents and windows; posts stay as they are.
+    pub(crate) async fn publish_live(&self) -> Result<(), StoreError> {
+        self.publish_within(Reach::Live).await
+    }
+
+    /// Writes the whole site as plain files into a folder; returns how many files it has.
+    ///
+    /// # Errors
+    /// What stands in the way of writing.
+    pub async fn export(&self, to: PathBuf) -> std::io::Result<usize> {
+        let served = self.files().now();
+        let written = tokio::task::spawn_blocking(move || crate::publish::write_all(&to, &served));
+        written.await.map_err(std::io::Error::other)?
+    }
+
+    async fn publish_within(&self, reach: Reach) -> Result<(), StoreError> {
+        let _one = self.0.publishing.lock().await;
         let (now, site) = (self.now(), self.settings().site.clone());
         let snapshot = self.store().read(move |conn| crate::snapshot::read(conn, &site, now)).await?;
-        let folder = self.settings().folder.clone();
-        self.files().set(snapshot, folder.as_deref());
+        let (board, folder) = (self.clone(), self.settings().folder.clone());
+        let written =
+            tokio::task::spawn_blocking(move || board.files().set(snapshot, reach, folder.as_deref()));
+        if let Err(e) = written.await {
+            tracing::error!(error = %e, "the pages could not be rendered; the old ones are served on");
+        }
         Ok(())
     }
 
@@ -130,11 +148,13 @@ impl Board {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
     /// Checks an operator's password and opens a session for twelve hours.
-    pub(crate) fn log_in(&self, name: &str, password: &str) -> Option<Session> {
-        let settings = self.settings();
-        let operator = settings.operators.iter().find(|o| o.name == name)?;
-        if !matches!(verify(operator.hash.reveal(), password, Cost::default()), Fit::Yes { .. }) {
+    pub(crate) async fn log_in(&self, name: &str, password: &str) -> Option<Session> {
+        if !self.is_operator(name, password).await {
             return None;
         }
         let session = Session {
@@ -160,6 +180,10 @@ impl Board {
 
     pub(crate) fn log_out(&self, token: &str) {
         self.sessions().retain(|s| s.token != token);
+    }
+
+    pub(crate) fn log_out_all(&self, name: &str) {
+        self.sessions().retain(|s| s.name != name);
     }
 
     fn sessions(&self) -> MutexGuard<'_, Vec<Session>> {

@@ -7,15 +7,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use statuspage::shell;
-use stdx::{Now, Span};
 use store::StoreError;
-use watch::incident::Stage;
 use web::axum;
 use web::page::{escape, html};
 
 use crate::Board;
+use crate::act::{Fields, field};
 use crate::board::Session;
-use crate::say::{NewIncident, NewPost, NewWindow, Word};
 
 const COOKIE: &str = "desk";
 
@@ -112,14 +110,13 @@ struct Login {
 }
 
 async fn login(State(board): State<Board>, Form(login): Form<Login>) -> Response {
-    // The hash is slow on purpose: not on a thread that serves others.
-    let asked = board.clone();
-    let opened =
-        tokio::task::spawn_blocking(move || asked.log_in(&login.name, &login.password)).await.ok().flatten();
-    match opened {
+    match board.log_in(&login.name, &login.password).await {
         Some(session) => {
-            let cookie =
-                format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200", session.token);
+            let secure = if board.settings().site.url.starts_with("https:") { "; Secure" } else { "" };
+            let cookie = format!(
+                "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200{secure}",
+                session.token
+            );
             ([(header::SET_COOKIE, cookie)], Redirect::to("/desk")).into_response()
         }
         None => (
@@ -132,20 +129,6 @@ async fn login(State(board): State<Board>, Form(login): Form<Login>) -> Response
         )
             .into_response(),
     }
-}
-
-type Fields = Vec<(String, String)>;
-
-fn field<'a>(fields: &'a Fields, name: &str) -> &'a str {
-    fields.iter().find(|(k, _)| k == name).map_or("", |(_, v)| v.trim())
-}
-
-fn all(fields: &Fields, name: &str) -> Vec<String> {
-    fields.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect()
-}
-
-fn list(fields: &Fields, name: &str) -> Vec<String> {
-    field(fields, name).split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
 }
 
 async fn logout(State(board): State<Board>, headers: HeaderMap, Form(fields): Form<Fields>) -> Response {
@@ -169,7 +152,7 @@ async fn act(
             .into_response();
     };
     let what = uri.path().rsplit('/').next().unwrap_or("").to_owned();
-    match carry_out(&board, &what, &fields, session.name).await {
+    match board.act(&what, &fields, session.name).await {
         Ok(said) => page(
             &board,
             "Desk",
@@ -193,127 +176,33 @@ async fn act(
     }
 }
 
-/// The same by API: `POST /api/desk` with HTTP Basic and a form whose `do` is post, incident, word,
-/// plan or done.
+/// The same by API: `POST /api/desk` with a token (`Authorization: Bearer …`) or HTTP Basic, and a
+/// form whose `do` is one of the things [`Board::act`] knows.
 async fn api(State(board): State<Board>, headers: HeaderMap, Form(fields): Form<Fields>) -> Response {
-    let Some((name, password)) = crate::http::basic_login(&headers) else {
-        return (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, "Basic realm=\"desk\"")],
-            "name and password wanted\n",
-        )
-            .into_response();
+    let author = match author(&board, &headers).await {
+        Ok(Some(author)) => author,
+        Ok(None) => {
+            return (
+                StatusCode::UNAUTHORIZED,
+                [(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"desk\"")],
+                "a token (Authorization: Bearer …), or a name and password that fit, are wanted\n",
+            )
+                .into_response();
+        }
+        Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     };
-    let asked = board.clone();
-    let known = tokio::task::spawn_blocking(move || asked.log_in(&name, &password)).await.ok().flatten();
-    let Some(session) = known else {
-        return (StatusCode::FORBIDDEN, "that name and password do not fit\n").into_response();
-    };
-    board.log_out(&session.token);
-    match carry_out(&board, field(&fields, "do"), &fields, session.name).await {
+    match board.act(field(&fields, "do"), &fields, author).await {
         Ok(said) => format!("{said}\n").into_response(),
         Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{why}\n")).into_response(),
     }
 }
 
-fn number(fields: &Fields, name: &str) -> Result<i64, StoreError> {
-    field(fields, name).parse().map_err(|_| StoreError::Rule(format!("\"{name}\" must be a number")))
-}
-
-/// Minutes from now, if any are given.
-fn minutes(fields: &Fields, name: &str, now: Now) -> Result<Option<Now>, StoreError> {
-    if field(fields, name).is_empty() {
-        return Ok(None);
+/// Who asks: the owner of a token, or an operator by his password.
+async fn author(board: &Board, headers: &HeaderMap) -> Result<Option<String>, StoreError> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if let Some(token) = value.strip_prefix("Bearer ") {
+        return board.token_owner(token.trim()).await;
     }
-    let n = u64::try_from(number(fields, name)?)
-        .map_err(|_| StoreError::Rule(format!("\"{name}\" must not be negative")))?;
-    Ok(Some(now + Span::mins(n.min(60 * 24 * 60))))
-}
-
-/// `2026-11-22T14:00`, UTC.
-pub(crate) fn moment(text: &str) -> Option<Now> {
-    let (date, clock) = text.trim().trim_end_matches('Z').split_once(['T', ' '])?;
-    let mut ymd = date.split('-');
-    let (y, m, d) = (ymd.next()?.parse().ok()?, ymd.next()?.parse().ok()?, ymd.next()?.parse().ok()?);
-    let mut hm = clock.split(':').map(|n| n.parse::<u64>().ok());
-    let (hour, minute) = (hm.next()??, hm.next()??);
-    if !(1..=12).contains(&m) || !(1..=31).contains(&d) || hour > 23 || minute > 59 {
-        return None;
-    }
-    let days = u64::try_from(stdx::time::days_from_civil(y, m, d)).ok()?;
-    Some(Now::from_secs(days * 86_400 + hour * 3600 + minute * 60))
-}
-
-async fn carry_out(board: &Board, what: &str, fields: &Fields, author: String) -> Result<String, StoreError> {
-    let now = board.now();
-    let (title, text) = (field(fields, "title").to_owned(), field(fields, "text").to_owned());
-    let time = |name: &str| {
-        moment(field(fields, name)).ok_or_else(|| {
-            StoreError::Rule(format!("\"{name}\" must be a time in UTC like 2026-11-22T14:00"))
-        })
-    };
-    match what {
-        "post" => {
-            let series = Some(field(fields, "series").to_owned()).filter(|s| !s.is_empty());
-            let note = !field(fields, "note").is_empty();
-            let new = NewPost {
-                title,
-                text,
-                author,
-                categories: list(fields, "categories"),
-                tags: list(fields, "tags"),
-                series,
-                note,
-            };
-            Ok(format!("Posted at {}", board.post(new).await?))
-        }
-        "incident" => {
-            let stage = Stage::from_key(field(fields, "stage")).unwrap_or(Stage::Investigating);
-            let impact =
-                Some(field(fields, "impact")).filter(|i| !i.is_empty()).unwrap_or("major").to_owned();
-            let (next_update, eta) = (minutes(fields, "next", now)?, minutes(fields, "eta", now)?);
-            let (affected, not_affected) = (all(fields, "affected"), all(fields, "not_affected"));
-            let new =
-                NewIncident { title, text, author, stage, impact, affected, not_affected, next_update, eta };
-            Ok(format!("Incident {} is public", board.open_incident(new).await?))
-        }
-        "word" => {
-            let incident = number(fields, "incident")?;
-            let (next_update, eta) = (minutes(fields, "next", now)?, minutes(fields, "eta", now)?);
-            let stage = Stage::from_key(field(fields, "stage"));
-            board.word(Word { incident, text, author, stage, next_update, eta }).await?;
-            Ok(format!("Said on incident {incident}"))
-        }
-        "plan" => {
-            let (from, to) = (time("from")?, time("to")?);
-            let (affected, not_affected) = (all(fields, "affected"), all(fields, "not_affected"));
-            let (id, faults) =
-                board.plan(NewWindow { title, text, author, from, to, affected, not_affected }).await?;
-            let warned =
-                if faults.is_empty() { String::new() } else { format!(". But: {}", faults.join("; ")) };
-            Ok(format!("Maintenance {id} is announced{warned}"))
-        }
-        "done" => {
-            let id = number(fields, "maintenance")?;
-            board.done(id, text, author).await?;
-            Ok(format!("Maintenance {id} is done"))
-        }
-        other => Err(StoreError::Rule(format!(
-            "\"{other}\" is nothing to do here: post, incident, word, plan or done"
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_read_as_forms_write_it() {
-        assert_eq!(moment("2024-02-27T16:00").map(|n| n.iso()), Some("2024-02-27T16:00:00Z".into()));
-        assert_eq!(moment("2024-02-27 16:00:00Z").map(|n| n.iso()), Some("2024-02-27T16:00:00Z".into()));
-        for bad in ["", "2024-13-01T00:00", "2024-01-01", "2024-01-01T25:00"] {
-            assert_eq!(moment(bad), None, "{bad}");
-        }
-    }
+    let Some((name, password)) = crate::http::basic_login(headers) else { return Ok(None) };
+    Ok(board.is_operator(&name, &password).await.then_some(name))
 }

@@ -18,9 +18,9 @@ use crate::ingest::Taken;
 use crate::subscribe::Channel;
 use crate::{Board, desk};
 
-pub async fn serve(board: Board, connection: Connection, wires: Wires) {
+pub async fn serve(router: Router, connection: Connection, wires: Wires) {
     let Some(connection) = drive::tls::accept(connection, &wires).await else { return };
-    drive::until_stop(&wires.stop, web::serve(connection, router(board), web::Limits::default())).await;
+    drive::until_stop(&wires.stop, web::serve(connection, router, web::Limits::default())).await;
 }
 
 pub fn router(board: Board) -> Router {

@@ -6,11 +6,15 @@
 //! static host can serve too. What it is not: a monitor (that is another role), or rules and pages.
 //! Begin with [`board::Board`].
 
+pub mod act;
 pub mod board;
 pub mod credits;
 pub mod desk;
 pub mod http;
 pub mod ingest;
+pub mod listen;
+pub mod people;
+pub mod postmortem;
 pub mod publish;
 pub mod rows;
 pub mod say;

@@ -16,7 +16,16 @@ pub struct Served {
     pub snapshot: Snapshot,
 }
 
+/// How much is rendered anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    All,
+    /// [`statuspage::files::live`]; the rest stays as it was.
+    Live,
+}
+
 /// A file with its entity tag.
+#[derive(Clone)]
 pub struct Ready {
     pub kind: &'static str,
     /// Shared: readers make no copy.
@@ -30,18 +39,30 @@ impl Files {
     }
 
     /// Renders and replaces. Trouble with the folder is reported, never fatal: memory serves on.
-    pub fn set(&self, snapshot: Snapshot, folder: Option<&Path>) {
-        let rendered = statuspage::render(&snapshot);
+    pub fn set(&self, snapshot: Snapshot, reach: Reach, folder: Option<&Path>) {
         let before = self.now();
+        let whole = reach == Reach::All || before.files.is_empty();
+        let rendered = if whole { statuspage::render(&snapshot) } else { statuspage::files::live(&snapshot) };
         if let Some(folder) = folder {
-            write_changed(folder, &rendered, &before);
+            write_changed(folder, &rendered, &before, whole);
         }
-        let files = rendered
-            .into_iter()
-            .map(|f| (f.path, Ready { kind: f.kind, tag: tag(&f.bytes), bytes: f.bytes.into() }))
-            .collect();
+        let mut files = if whole { BTreeMap::new() } else { before.files.clone() };
+        for f in rendered {
+            let ready = match before.files.get(&f.path) {
+                Some(old) if *old.bytes == *f.bytes => old.clone(),
+                _ => Ready { kind: f.kind, tag: tag(&f.bytes), bytes: f.bytes.into() },
+            };
+            files.insert(f.path, ready);
+        }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Served { files, snapshot });
     }
+}
+
+pub(crate) fn write_all(folder: &Path, served: &Served) -> std::io::Result<usize> {
+    for (path, file) in &served.files {
+        replace(&folder.join(path), &file.bytes)?;
+    }
+    Ok(served.files.len())
 }
 
 /// FNV-1a, printed: enough to tell two versions of a page apart.
@@ -52,17 +73,24 @@ fn tag(bytes: &[u8]) -> String {
     format!("\"{hash:016x}\"")
 }
 
-fn write_changed(folder: &Path, rendered: &[File], before: &Served) {
+fn write_changed(folder: &Path, rendered: &[File], before: &Served, whole: bool) {
     for file in rendered {
-        let same = before.files.get(&file.path).is_some_and(|b| *b.bytes == *file.bytes);
         let path = folder.join(&file.path);
-        if same && path.exists() {
+        let same = match before.files.get(&file.path) {
+            Some(old) => *old.bytes == *file.bytes && path.exists(),
+            // After a start we know nothing of what lies there.
+            None => std::fs::read(&path).is_ok_and(|there| there == file.bytes),
+        };
+        if same {
             continue;
         }
         if let Err(e) = replace(&path, &file.bytes) {
             tracing::warn!(path = %path.display(), error = %e, "cannot write a page for the second copy");
             return;
         }
+    }
+    if !whole {
+        return;
     }
     for gone in before.files.keys().filter(|p| !rendered.iter().any(|f| f.path == **p)) {
         if let Err(e) = std::fs::remove_file(folder.join(gone)) {

@@ -105,5 +105,14 @@ pub const SCHEMA: Schema = Schema {
         incident INTEGER NOT NULL, client TEXT NOT NULL, server TEXT NOT NULL, currency TEXT NOT NULL,
         amount INTEGER NOT NULL, PRIMARY KEY (incident, client, server)
     ) STRICT, WITHOUT ROWID;
+    ",
+    "
+    CREATE TABLE operator (name TEXT PRIMARY KEY, hash TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE token (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, made INTEGER NOT NULL, used INTEGER
+    ) STRICT;
+    CREATE TABLE letter (                -- posts by mail, taken once each
+        digest TEXT PRIMARY KEY, at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
     "],
 };

@@ -119,7 +119,7 @@ impl Board {
         checked(&new.title, &new.text)?;
         let now = self.now();
         let id = self.store().commit(Vec::new(), move |b| open_incident(b, &new, now)).await?;
-        self.publish().await?;
+        self.publish_live().await?;
         Ok(id)
     }
 
@@ -145,7 +145,7 @@ impl Board {
                 subscribe::tell_incident(b, word.incident, &word.text, now)
             })
             .await?;
-        self.publish().await
+        self.publish_live().await
     }
 
     /// Plans work. Returns its id and what clients may find wrong with it.
@@ -162,7 +162,7 @@ impl Board {
         let now = self.now();
         let window = Window { announced: now, from: new.from, to: new.to, done: None, reminded: Vec::new() };
         let id = self.store().commit(Vec::new(), move |b| plan(b, &new, now)).await?;
-        self.publish().await?;
+        self.publish_live().await?;
         Ok((id, watch::maintenance::faults(&window)))
     }
 
@@ -183,7 +183,24 @@ impl Board {
                 say(b, ("maintenance", id), now, (None, &text, &author))
             })
             .await?;
-        self.publish().await
+        self.publish_live().await
+    }
+
+    /// Incidents that the judge drafted and nobody has published: id, title, begin.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn drafts(&self) -> Result<Vec<(i64, String, Now)>, StoreError> {
+        self.store()
+            .read(|conn| {
+                let mut query = conn.prepare_cached(
+                    "SELECT id, title, began FROM incident WHERE public = 0 AND resolved IS NULL ORDER BY id",
+                )?;
+                let rows =
+                    query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, Now(r.get::<_, i64>(2)? as u64))))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
     }
 
     /// Takes over everything a WordPress export held; posts that are there already stay as they are.

@@ -46,6 +46,17 @@ pub struct Notice {
     pub leave: String,
 }
 
+/// A subscriber as lists show him.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Subscriber {
+    pub channel: String,
+    pub address: String,
+    pub confirmed: bool,
+    /// Separated by spaces; empty for all.
+    pub components: String,
+    pub kinds: String,
+}
+
 impl Board {
     /// Asks to be told. A mail address must first confirm; asking again sends the link again.
     ///
@@ -88,6 +99,71 @@ impl Board {
                 )?;
                 let text = format!("Someone, we hope you, asked to get our status notices at this address.\n\nTo say yes, open\n{url}/subscribe/yes/{token}\n\nIf it was not you, do nothing: you will hear nothing more.");
                 put(b, id, now, "Please confirm: status notices", &text)
+            })
+            .await
+    }
+
+    /// Puts a subscriber in without asking him: the operator's own addresses.
+    ///
+    /// # Errors
+    /// A bad address, too many subscribers, or trouble with the store.
+    pub async fn enlist(
+        &self,
+        channel: Channel,
+        address: &str,
+        components: &str,
+        kinds: &str,
+    ) -> Result<(), StoreError> {
+        self.subscribe(channel, address, components, kinds).await?;
+        let (address, now) = (address.trim().to_owned(), self.now());
+        self.store()
+            .commit(Vec::new(), move |b| {
+                b.sql().execute(
+                    "UPDATE subscriber SET confirmed = ?3 WHERE channel = ?1 AND address = ?2",
+                    (channel.key(), &address, now.ms() as i64),
+                )?;
+                b.sql().execute(
+                    "DELETE FROM notice WHERE subscriber = (SELECT id FROM subscriber WHERE channel = ?1 AND address = ?2)",
+                    (channel.key(), &address),
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Everybody who asked, confirmed or not: `(channel, address, confirmed, components, kinds)`.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn subscribers(&self, max: usize) -> Result<Vec<Subscriber>, StoreError> {
+        self.store()
+            .read(move |conn| {
+                let mut query = conn.prepare_cached(
+                    "SELECT channel, address, confirmed IS NOT NULL, components, kinds FROM subscriber ORDER BY address LIMIT ?1",
+                )?;
+                let rows = query.query_map([max as i64], |r| {
+                    Ok(Subscriber {
+                        channel: r.get(0)?,
+                        address: r.get(1)?,
+                        confirmed: r.get(2)?,
+                        components: r.get(3)?,
+                        kinds: r.get(4)?,
+                    })
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Takes a subscriber out. True if there was one.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn drop_subscriber(&self, address: &str) -> Result<bool, StoreError> {
+        let address = address.to_owned();
+        self.store()
+            .commit(Vec::new(), move |b| {
+                Ok(b.sql().execute("DELETE FROM subscriber WHERE address = ?1", [&address])? > 0)
             })
             .await
     }
@@ -215,6 +291,16 @@ pub(crate) fn tell_incident(
            AND (s.components = '' OR EXISTS (SELECT 1 FROM touched t WHERE t.kind = 'incident' AND t.owner = i.id AND t.affected = 1
                 AND ' ' || s.components || ' ' LIKE '% ' || t.component || ' %'))",
         (now.ms() as i64, text, incident),
+    )?;
+    Ok(())
+}
+
+/// A notice for the operators' own addresses: those who chose `desk`, which no form offers.
+pub(crate) fn tell_desk(batch: &Batch<'_>, subject: &str, text: &str, now: Now) -> Result<(), StoreError> {
+    batch.sql().execute(
+        "INSERT INTO notice (subscriber, due, subject, text)
+         SELECT id, ?1, ?2, ?3 FROM subscriber WHERE confirmed IS NOT NULL AND ' ' || kinds || ' ' LIKE '% desk %'",
+        (now.ms() as i64, subject, text),
     )?;
     Ok(())
 }

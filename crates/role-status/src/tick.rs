@@ -11,7 +11,7 @@ use watch::state::State;
 use words::{Reason, Verdict};
 
 use crate::board::Settings;
-use crate::{Board, say, snapshot, subscribe};
+use crate::{Board, postmortem, say, snapshot, subscribe};
 
 /// Raw tries forgotten per tick, so that no tick takes long.
 const PURGE_STEP: i64 = 5_000;
@@ -42,13 +42,14 @@ impl Board {
                 let states = components(b, &settings, now)?;
                 let acted = incidents(b, &settings, now)?;
                 let windows = windows(b, now)?;
+                postmortem::remind(b, settings.incidents.postmortem_in, now)?;
                 upkeep(b, &settings, now)?;
                 Ok(states || acted || windows)
             })
             .await?;
         let stale = now.since(Now(self.files().now().snapshot.made)) >= stdx::Span::secs(30);
         if changed || stale {
-            self.publish().await?;
+            self.publish_live().await?;
         }
         Ok(())
     }
@@ -80,7 +81,8 @@ fn components(batch: &mut Batch<'_>, settings: &Settings, now: Now) -> Result<bo
     for row in rows {
         let seen = seen(batch.sql(), &row.id, settings, now)?;
         let checked = seen.values().flatten().map(|s| s.at).max();
-        let mut verdict = state(&seen, settings, now);
+        let judged = judged(&seen, settings, now);
+        let mut verdict = state(&judged);
         if verdict.decision != State::Operational && muted.contains(&row.id) {
             let reason = Reason::new("component.maintenance", "planned work on it is under way");
             verdict = Verdict::new(State::Maintenance, verdict.reasons.and(reason));
@@ -89,7 +91,7 @@ fn components(batch: &mut Batch<'_>, settings: &Settings, now: Now) -> Result<bo
         let fresh = verdict.decision != row.state;
         changed |= fresh;
         // An outage began with its first failed try, not when enough agreed.
-        let began = since(&verdict, &seen, settings, now).max(row.since);
+        let began = since(&verdict, &judged, &seen).unwrap_or(now).max(row.since);
         let note =
             if verdict.decision.is_trouble() { verdict.reasons.first().says.clone() } else { String::new() };
         batch
@@ -162,13 +164,20 @@ fn seen(
     Ok(out)
 }
 
+type Judged<'p> = BTreeMap<&'p str, Verdict<Agreed>>;
+
+fn judged<'p>(seen: &'p BTreeMap<String, Vec<Seen>>, settings: &Settings, now: Now) -> Judged<'p> {
+    seen.iter()
+        .map(|(probe, tries)| (probe.as_str(), watch::agree::judge(tries, &settings.agree, now)))
+        .collect()
+}
+
 /// The worst that any of a component's probes says.
-fn state(seen: &BTreeMap<String, Vec<Seen>>, settings: &Settings, now: Now) -> Verdict<State> {
+fn state(judged: &Judged<'_>) -> Verdict<State> {
     let mut worst: Option<Verdict<State>> = None;
-    for (probe, tries) in seen {
-        let found = watch::agree::judge(tries, &settings.agree, now);
+    for (probe, found) in judged {
         let slow = probe.ends_with(" (slow)");
-        let state = match found.decision {
+        let state = match &found.decision {
             Agreed::Good => State::Operational,
             Agreed::Down { .. } if slow => State::Degraded,
             Agreed::Down { .. } => State::MajorOutage,
@@ -176,12 +185,9 @@ fn state(seen: &BTreeMap<String, Vec<Seen>>, settings: &Settings, now: Now) -> V
             Agreed::NoData if slow => continue,
             Agreed::NoData => State::NoData,
         };
-        let verdict = Verdict::new(
-            state,
-            found.reasons.and(Reason::new("component.probe", format!("the probe is {probe}"))),
-        );
         if worst.as_ref().is_none_or(|w| state > w.decision) {
-            worst = Some(verdict);
+            let probe = Reason::new("component.probe", format!("the probe is {probe}"));
+            worst = Some(Verdict::new(state, found.reasons.clone().and(probe)));
         }
     }
     worst.unwrap_or_else(|| {
@@ -189,29 +195,22 @@ fn state(seen: &BTreeMap<String, Vec<Seen>>, settings: &Settings, now: Now) -> V
     })
 }
 
-fn since(verdict: &Verdict<State>, seen: &BTreeMap<String, Vec<Seen>>, settings: &Settings, now: Now) -> Now {
-    let first = |state: State| {
-        seen.values()
-            .filter_map(|tries| match watch::agree::judge(tries, &settings.agree, now).decision {
-                Agreed::Down { since } | Agreed::DegradedFor { since, .. } => Some(since),
-                _ => None,
-            })
-            .min()
-            .filter(|_| state.is_trouble())
-    };
+/// When the state began. `None`: now.
+fn since(verdict: &Verdict<State>, judged: &Judged<'_>, seen: &BTreeMap<String, Vec<Seen>>) -> Option<Now> {
+    if verdict.decision.is_trouble() {
+        let begun = judged.values().filter_map(|found| match &found.decision {
+            Agreed::Down { since } | Agreed::DegradedFor { since, .. } => Some(*since),
+            _ => None,
+        });
+        return begun.min();
+    }
+    if verdict.decision != State::Operational {
+        return None;
+    }
     // Back again: with the first good try after the last failed one.
-    let back = || {
-        let last_bad = seen
-            .values()
-            .flatten()
-            .filter(|s| matches!(s.outcome, Outcome::Failed { .. }))
-            .map(|s| s.at)
-            .max()?;
-        seen.values().flatten().filter(|s| s.at > last_bad).map(|s| s.at).min()
-    };
-    first(verdict.decision)
-        .or_else(|| if verdict.decision == State::Operational { back() } else { None })
-        .unwrap_or(now)
+    let all = || seen.values().flatten();
+    let last_bad = all().filter(|s| matches!(s.outcome, Outcome::Failed { .. })).map(|s| s.at).max()?;
+    all().filter(|s| s.at > last_bad).map(|s| s.at).min()
 }
 
 fn count_days(batch: &Batch<'_>, row: &Row, now: Now) -> Result<(), StoreError> {

@@ -98,7 +98,9 @@ fn title(s: &Snapshot, only: Option<&str>) -> String {
 }
 
 pub fn rss(s: &Snapshot, only: Option<&str>) -> String {
-    let items: String = entries(s, only)
+    let list = entries(s, only);
+    let newest = list.first().map_or(s.made, |e| e.updated);
+    let items: String = list
         .iter()
         .map(|e| {
             let labels: String = e.labels.iter().map(|l| format!("<category>{}</category>", escape(l))).collect();
@@ -118,7 +120,7 @@ pub fn rss(s: &Snapshot, only: Option<&str>) -> String {
         escape(&title(s, only)),
         escape(&s.site.url),
         escape(&title(s, only)),
-        stdx::Now(s.made).rfc5322(),
+        stdx::Now(newest).rfc5322(),
         escape(&own(s, only, "rss")),
     )
 }

@@ -52,6 +52,9 @@ pub fn page(snapshot: &Snapshot, title: &str, path: &str, main: &str) -> String 
         .iter()
         .map(|(text, to)| format!("<a href=\"{}\">{}</a> ", escape(to), escape(text)))
         .collect();
+    // Only the front says when it was made: the others change when what they tell changes.
+    let made =
+        if path == "/" { format!("This page was made {}. ", time(snapshot.made)) } else { String::new() };
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · {company} {name}</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
@@ -60,9 +63,8 @@ pub fn page(snapshot: &Snapshot, title: &str, path: &str, main: &str) -> String 
          <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body><a class=\"skip\" href=\"#main\">To the content</a>\
          <header><a href=\"/\"><b>{company}</b> {name}</a><nav aria-label=\"Site\"><a href=\"/archive/\">Archive</a><a href=\"/maintenance.ics\">Calendar</a>\
          <a href=\"/feed.rss\">RSS</a><a href=\"/subscribe\">Subscribe</a></nav></header><main id=\"main\">{main}</main>\
-         <footer class=\"small soft\"><p>All times are UTC unless another zone is named. This page was made {} and stands on a machine of its own.</p>\
+         <footer class=\"small soft\"><p>All times are UTC unless another zone is named. {made}This site stands on a machine of its own.</p>\
          <p>{}</p><p>{links}</p></footer></body></html>\n",
-        time(snapshot.made),
         escape(&site.support),
     )
 }

@@ -1,7 +1,8 @@
 //! Orders: what the operator tells a host, as values that travel over the control socket.
 //!
-//! An order changes or reads the store of one [`Site`], running or not, and is answered by a
-//! [`Reply`] for people and for machines. What is allowed is the keepers' to say.
+//! An order changes or reads the store of one [`Site`] (or, [`StatusOrder`], of one status site),
+//! running or not, and is answered by a [`Reply`] for people and for machines. What is allowed is
+//! the keepers' to say.
 
 mod egresses;
 mod import;
@@ -11,9 +12,11 @@ mod people;
 mod queue;
 mod records;
 mod routes;
+mod status;
 mod upkeep;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use role_mail::Site;
 use serde::{Deserialize, Serialize};
@@ -24,6 +27,7 @@ use world::World;
 
 pub use keys::records as key_records;
 pub use routes::restore as restore_routes;
+pub use status::StatusOrder;
 pub use upkeep::{HOLDERS, verified};
 
 /// What is to be done. No `Debug`: some carry passwords.
@@ -73,6 +77,7 @@ pub enum Order {
     Backup { to: PathBuf },
     Verify,
     Doctor,
+    Status(StatusOrder),
 }
 
 /// The answer, for people and for machines.
@@ -95,6 +100,30 @@ impl Reply {
 
 pub type Answer = Result<Reply, String>;
 
+/// Whoever carries orders out: a running host, of whatever role.
+pub type Carry = Arc<dyn Fn(Order) -> world::Later<'static, Answer> + Send + Sync>;
+
+/// Orders to a mail host.
+pub fn for_mail(site: Site) -> Carry {
+    Arc::new(move |order| {
+        let site = site.clone();
+        Box::pin(async move { carry_out(&site, order).await })
+    })
+}
+
+/// Orders to a status site.
+pub fn for_status(board: role_status::Board) -> Carry {
+    Arc::new(move |order| {
+        let board = board.clone();
+        Box::pin(async move {
+            match order {
+                Order::Status(order) => status::carry_out(&board, order).await,
+                _ => Err("This is a status site: it knows nothing of mail. Name the mail host with --config or --data.".into()),
+            }
+        })
+    })
+}
+
 pub async fn carry_out(site: &Site, order: Order) -> Answer {
     match order {
         Order::Why { .. } => mail::carry_out(site, order).await,
@@ -116,6 +145,7 @@ pub async fn carry_out(site: &Site, order: Order) -> Answer {
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
         Order::Import { .. } => import::carry_out(site, order).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,
+        Order::Status(_) => Err("This is a mail host. Name the status site with --config or --data.".into()),
         order => people::carry_out(site, order).await,
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, ConfigVerb, PlaceArgs};
-use crate::{orders, place};
+use crate::{link_key, orders, place, status_site};
 
 pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
     let file = |named: Option<PathBuf>| {
@@ -50,6 +50,16 @@ pub fn check_replies() -> Result<(), String> {
     let read = BufReader::new(std::io::stdin().lock());
     route::check_replies(read, &mut out).map_err(|e| format!("The refusals cannot be read: {e}."))?;
     out.flush().map_err(|e| format!("The answers cannot be written: {e}."))
+}
+
+/// The public half of this host's key; the key is made the first time.
+pub fn link_key(args: &PlaceArgs) -> Result<(), String> {
+    let data = match place::find(args) {
+        Ok(place) => place.data,
+        Err(_) => status_site::find(args)?,
+    };
+    println!("{}", link_key::load(&data)?.public());
+    Ok(())
 }
 
 /// Brings a backup back as the data folder of a host that does not exist yet.

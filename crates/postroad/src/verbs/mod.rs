@@ -1,16 +1,17 @@
 //! Each verb: an order, or something the command line does by itself.
 
 mod local;
+mod status;
 
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use crate::cli::{
-    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, ListsVerb, PasswordArgs, QueueVerb,
+    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs, QueueVerb,
     RouteVerb, Switch, Verb,
 };
 use crate::orders::{self, Order, Reply};
-use crate::{control, house, place, serve, up};
+use crate::{control, house, place, serve, status_site, up};
 
 pub fn run(cli: Cli) -> Result<(), String> {
     let Cli { place, json, verb } = cli;
@@ -39,6 +40,12 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Verify { backup: None } => Order::Verify,
         Verb::Rebuild => return local::rebuild(&place),
         Verb::Doctor => Order::Doctor,
+        Verb::Link(LinkVerb::Key) => return local::link_key(&place),
+        Verb::Status(verb) => {
+            let reply = status_site::order(&place, Order::Status(status::order(verb)?))?;
+            say(&reply, json);
+            return Ok(());
+        }
     };
     let place = place::find(&place)?;
     let reply = match control::ask(&place.data, &order) {
