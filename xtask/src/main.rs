@@ -1,8 +1,9 @@
-//! Developers' commands: `cargo xtask test | tidy | bench`.
+//! Developers' commands: `cargo xtask test | tidy | bench | sim`.
 //!
-//! Not part of the product. Begin with [`suite`] (what the README's test command runs) and
-//! [`tidy`] (the walls of the house).
+//! Not part of the product. Begin with [`suite`] (what the README's test command runs), [`tidy`]
+//! (the walls of the house) and [`sim`] (a quarter of a year in a minute).
 
+mod sim;
 mod suite;
 mod tidy;
 
@@ -18,6 +19,7 @@ cargo xtask COMMAND
   packages                      only install the Debian and Python packages of the outside tests
   suites [--NAME DIR ...]       the public suites imaptest, james, pigeonhole from copies you have
   bench [ARGS ...]              ratios against Postfix + Dovecot, measured in the same run
+  sim quarter --seed N [--json] a quarter of a year of moody destinations, against static routing
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some("packages") => suite::packages(&root),
         Some("suites") => suite::suites(&root, rest),
         Some("bench") => suite::bench(&root, rest),
+        Some("sim") => sim::run(rest),
         Some("tidy") => tidy::run(&root),
         _ => {
             print!("{HELP}");

@@ -103,7 +103,8 @@ fn node(root: &Path) -> Counts {
         let apt = ["install", "-y", "-qq", "--no-install-recommends", "nodejs", "npm"];
         run(Command::new("apt-get").args(apt).env("DEBIAN_FRONTEND", "noninteractive"));
     }
-    let made = std::fs::create_dir_all(&dir).is_ok() && std::fs::write(dir.join("package.json"), "{\"private\":true}\n").is_ok();
+    let made = std::fs::create_dir_all(&dir).is_ok()
+        && std::fs::write(dir.join("package.json"), "{\"private\":true}\n").is_ok();
     let flags = ["install", "--no-audit", "--no-fund", "--silent"];
     let installed = made && run(Command::new("npm").args(flags).args(NODE).current_dir(&dir));
     let noted = installed && std::fs::write(&stamp, want).is_ok();
