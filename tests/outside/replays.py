@@ -208,6 +208,101 @@ def test_r42_a_backup_under_load_is_whole_and_slows_nobody():
         host.close()
 
 
+def test_r42_one_mailbox_or_one_folder_comes_back_into_the_running_host():
+    host = Host()
+    try:
+        host.people()
+        host.start()
+        sent = []
+        for n in range(40):
+            token = lab.token()
+            # Two are large enough to lie in a file of their own.
+            assert send(host, token, 700_000 if n in (3, 30) else 3000)[0] == 250
+            sent.append(token)
+        client = imap(host)
+        assert client.create("Work")[0] == "OK"
+        assert client.copy("1:20", "Work")[0] == "OK"
+        client.store("1:5", "+FLAGS.SILENT", "(\\Flagged Important)")
+        client.select("Work")
+        texts = {m: client.fetch(m, "(BODY.PEEK[])")[1][0][1] for m in ("1", "4", "20")}
+        backup = os.path.join(host.dir, "backup")
+        host.cli("backup", backup)
+        # Everything of Work and half of the INBOX is deleted by mistake.
+        client.store("1:*", "+FLAGS.SILENT", "\\Deleted")
+        client.expunge()
+        client.select("INBOX")
+        client.store("1:20", "+FLAGS.SILENT", "\\Deleted")
+        client.expunge()
+        began = time.monotonic()
+        says = json.loads(host.cli("restore", backup, "--mailbox", ANNA, "--folder", "Work", "--json").stdout)
+        assert (says["taken"], says["there"], says["failed"]) == (20, 0, []), says
+        client.select("INBOX")
+        assert len(tokens(client)) == 20, "another folder was touched"
+        says = json.loads(host.cli("restore", backup, "--mailbox", ANNA, "--json").stdout)
+        took = time.monotonic() - began
+        assert (says["taken"], says["there"]) == (20, 40), says
+        client.select("INBOX")
+        assert sorted(tokens(client)) == sorted(sent), "the mailbox is not as it was"
+        flagged = client.uid("SEARCH", "FLAGGED", "KEYWORD", "Important")[1][0].split()
+        assert len(flagged) == 5, flagged
+        client.select("Work")
+        assert sorted(tokens(client)) == sorted(sent[:20])
+        back = [client.fetch(str(m), "(BODY.PEEK[])")[1][0][1] for m in range(1, 21)]
+        assert all(text in back for text in texts.values()), "a text came back changed"
+        client.logout()
+        assert took < 60, took
+        print("# one folder and one mailbox of %d messages in %.1f s" % (len(sent), took))
+        doctor = host.cli("doctor", check=False).stdout
+        assert "a restore was tried" in doctor, doctor
+        bad = host.cli("restore", backup, "--mailbox", ANNA, "--folder", "Nowhere", check=False)
+        assert bad.returncode != 0 and "no folder Nowhere" in bad.stderr, bad.stderr
+        assert "sound" in host.cli("verify").stdout
+    finally:
+        host.close()
+
+
+def test_r41_a_read_error_names_the_damaged_body_and_the_others_are_served():
+    host = Host()
+    try:
+        host.people()
+        host.start()
+        sent = []
+        for _ in range(30):
+            token = lab.token()
+            assert send(host, token, 5000)[0] == 250
+            sent.append(token)
+        host.stop()
+        # One sector of one message cannot be read any more: it reads as something else.
+        segments = os.path.join(host.dir, "data", "segments")
+        path = os.path.join(segments, sorted(n for n in os.listdir(segments) if n.endswith(".log"))[-1])
+        with open(path, "r+b") as f:
+            whole = f.read()
+            at = whole.index(b"the token is " + sent[11].encode())
+            f.seek(at)
+            f.write(b"\0" * 64)
+        os.remove(os.path.join(host.dir, "log"))
+        host.start()
+        client = imap(host)
+        served, broken = 0, []
+        for n in range(1, 31):
+            try:
+                kind, data = client.uid("FETCH", str(n), "(BODY.PEEK[])")
+                text = data[0][1] if kind == "OK" and data and isinstance(data[0], tuple) else b""
+            except imaplib.IMAP4.error:
+                client, text = imap(host), b""
+            if sent[n - 1].encode() in text and b"the token is " + sent[n - 1].encode() in text:
+                served += 1
+            else:
+                broken.append(n)
+        assert served == 29 and broken == [12], (served, broken)
+        found = host.cli("verify", check=False)
+        assert found.returncode != 0 and "is damaged" in found.stderr + found.stdout, found.stderr + found.stdout
+        token = lab.token()
+        assert send(host, token)[0] == 250, "mail goes on"
+    finally:
+        host.close()
+
+
 def test_r27_a_restart_under_load_refuses_nobody():
     held, host = [], Host(extra="[limits]\nsessions_per_address = 1000")
     try:

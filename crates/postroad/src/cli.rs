@@ -103,8 +103,16 @@ pub enum Verb {
     Link(LinkVerb),
     /// Copy everything that matters to a folder, while mail flows; again copies what is new
     Backup { to: PathBuf },
-    /// Bring a backup back into a new or empty data folder
-    Restore { from: PathBuf },
+    /// Bring a backup back: all of it into a new or empty data folder, or one mailbox into the running host
+    Restore {
+        from: PathBuf,
+        /// Only this account's mail: what is missing there comes back, what is there stays
+        #[arg(long)]
+        mailbox: Option<String>,
+        /// Only this folder of it
+        #[arg(long, requires = "mailbox")]
+        folder: Option<String>,
+    },
     /// Check every checksum and every reference of the store, or of a backup
     Verify {
         /// A backup to check in place of the host's store

@@ -1,13 +1,15 @@
 //! The running host's ear for the command line: a Unix socket in its data folder.
 //!
-//! One JSON line each way: an [`Order`], then `{"ok": Reply}` or `{"error": "…"}`. Who may connect
+//! One JSON line each way: an [`Order`], then `{"ok": Reply}` or `{"error": "…"}`. Long work says
+//! before that, in lines of its own, how far it is. Who may connect
 //! is decided by the folder's owner and mode. What an order does is not decided here.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,8 @@ const ANSWER: Duration = Duration::from_secs(24 * 3600);
 enum Said {
     Ok(Reply),
     Error(String),
+    /// Not the answer yet: how far the work is.
+    Progress(String, u64, u64),
 }
 
 fn socket(data: &Path) -> PathBuf {
@@ -60,13 +64,32 @@ pub fn listen(data: &Path, carry: Carry) -> io::Result<()> {
     Ok(())
 }
 
+/// A line at most so often.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// Tells the caller how far the work is. One that does not listen misses it.
+fn teller(stream: &UnixStream) -> io::Result<store::Tell> {
+    let out = Mutex::new((stream.try_clone()?, Instant::now()));
+    Ok(store::Tell::to(move |now: store::Progress| {
+        let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+        if out.1.elapsed() < TELL_EVERY {
+            return;
+        }
+        out.1 = Instant::now();
+        if let Ok(mut line) = serde_json::to_vec(&Said::Progress(now.doing.to_owned(), now.done, now.total)) {
+            line.push(b'\n');
+            let _ = out.0.write_all(&line);
+        }
+    }))
+}
+
 fn serve(stream: UnixStream, carry: &Carry, runtime: &tokio::runtime::Handle) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(&stream).take(ORDER_MAX).read_line(&mut line)?;
     let said = match serde_json::from_str::<Order>(&line) {
-        Ok(order) => match runtime.block_on(carry(order)) {
+        Ok(order) => match runtime.block_on(carry(order, teller(&stream)?)) {
             Ok(reply) => Said::Ok(reply),
             Err(why) => Said::Error(why),
         },
@@ -80,20 +103,32 @@ fn serve(stream: UnixStream, carry: &Carry, runtime: &tokio::runtime::Handle) ->
 }
 
 /// Gives an order to the running host. `None`: none runs.
-pub fn ask(data: &Path, order: &Order) -> Option<Result<Reply, String>> {
+pub fn ask(
+    data: &Path,
+    order: &Order,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Option<Result<Reply, String>> {
     let stream = UnixStream::connect(socket(data)).ok()?;
-    Some(converse(stream, order).unwrap_or_else(|e| Err(format!("The running host did not answer: {e}."))))
+    Some(converse(stream, order, progress).unwrap_or_else(|e| Err(format!("The running host did not answer: {e}."))))
 }
 
-fn converse(stream: UnixStream, order: &Order) -> io::Result<Result<Reply, String>> {
+fn converse(
+    stream: UnixStream,
+    order: &Order,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> io::Result<Result<Reply, String>> {
     stream.set_read_timeout(Some(ANSWER))?;
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
     (&stream).write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(&stream).read_line(&mut answer)?;
-    Ok(match serde_json::from_str::<Said>(&answer)? {
-        Said::Ok(reply) => Ok(reply),
-        Said::Error(why) => Err(why),
-    })
+    let mut answers = BufReader::new(&stream);
+    loop {
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        match serde_json::from_str::<Said>(&answer)? {
+            Said::Ok(reply) => return Ok(Ok(reply)),
+            Said::Error(why) => return Ok(Err(why)),
+            Said::Progress(doing, done, total) => progress(&doing, done, total),
+        }
+    }
 }

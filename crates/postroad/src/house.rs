@@ -182,7 +182,7 @@ impl Signals {
     }
 }
 
-/// The store's settings for a reserve as the configuration names it: two in a hundred of the
+/// The store's settings for a reserve as the configuration names it: five in a hundred of the
 /// disk if that is more is the store's own rule, so the default stays with it.
 pub fn store_settings(reserve: Bytes) -> store::Settings {
     let reserve = (reserve != Bytes::mib(64)).then_some(reserve);

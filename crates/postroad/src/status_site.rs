@@ -159,7 +159,7 @@ pub fn find(args: &PlaceArgs) -> Result<PathBuf, String> {
 /// Gives an order to the running site, or carries it out on its folder if none runs.
 pub fn order(args: &PlaceArgs, order: orders::Order) -> Result<orders::Reply, String> {
     let data = find(args)?;
-    match control::ask(&data, &order) {
+    match control::ask(&data, &order, &mut |_, _, _| ()) {
         Some(answer) => answer,
         None => alone(&data, order),
     }
@@ -172,6 +172,6 @@ fn alone(data: &Path, order: orders::Order) -> Result<orders::Reply, String> {
         let store = open(data, store::Settings::default())?;
         let world = host::world(host::Settings::default());
         let board = Board::open(world, store, Settings::new(site)).await.map_err(|e| e.to_string())?;
-        orders::for_status(board)(order).await
+        orders::for_status(board)(order, store::Tell::default()).await
     })
 }

@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use crate::files::{Sort, name_of, read_name};
 use crate::shared::Shared;
 use crate::store::{INDEX, SEGMENTS, take_lock};
-use crate::{Schema, Settings, Store, StoreError, lock};
+use crate::{Schema, Settings, Store, StoreError, Tell, lock};
 
 /// Copied, made durable, and followed by a pause of equal length, so that mail goes first.
 const PIECE: u64 = 4 << 20;
@@ -265,13 +265,14 @@ pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Re
         }
     }
     files.sort_unstable();
-    let total = files.len() as u64;
+    let size = |name: &String| fs::metadata(from.join(SEGMENTS).join(name)).map_or(0, |m| m.len());
+    let total = files.iter().map(size).sum();
     for name in files {
         let source = from.join(SEGMENTS).join(&name);
         let len = fs::metadata(&source).map_err(failed)?.len();
         out.bytes += copy_range(&source, &segments.join(&name), 0, len)?;
         out.files += 1;
-        progress(Progress { doing: "restoring segments", done: out.files, total });
+        progress(Progress { doing: "restoring segments", done: out.bytes, total });
     }
     File::open(&segments).and_then(|f| f.sync_all()).map_err(failed)?;
     // The index last: without it the folder is no store yet.
@@ -279,6 +280,7 @@ pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     let len = fs::metadata(from.join(INDEX)).map_err(failed)?.len();
     out.bytes += copy_range(&from.join(INDEX), &fresh, 0, len)?;
     replace_index(to, &fresh)?;
+    crate::archive::note_tried(from);
     Ok(out)
 }
 
@@ -296,17 +298,12 @@ pub(crate) fn put_index_aside(index: &Path) -> Result<(), StoreError> {
 
 /// Makes the index of a store that is not in use anew, from its segments alone. The old one is
 /// kept beside it as `index.sqlite.old`.
-pub fn rebuild(
-    dir: &Path,
-    schemas: &[Schema],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Rebuilt, StoreError> {
+pub fn rebuild(dir: &Path, schemas: &[Schema], tell: Tell) -> Result<Rebuilt, StoreError> {
     {
         let _lock = take_lock(dir)?;
         put_index_aside(&dir.join(INDEX))?;
     }
-    progress(Progress { doing: "reading the log", done: 0, total: 1 });
-    let store = Store::open(dir, Settings::default(), schemas)?;
+    let store = Store::open(dir, Settings { tell, ..Settings::default() }, schemas)?;
     store.checkpoint_now()?;
     let rows = AtomicU64::new(0);
     let bodies = store.read_now(|conn| {
@@ -316,6 +313,5 @@ pub fn rebuild(
         }
         Ok(conn.query_row("SELECT count(*) FROM body", [], |r| r.get::<_, i64>(0))? as u64)
     })?;
-    progress(Progress { doing: "reading the log", done: 1, total: 1 });
     Ok(Rebuilt { bodies, rows: rows.into_inner() })
 }

@@ -48,6 +48,16 @@ impl Body {
         }
         read_part(&self.shared, self.id, self.place, offset, len).await
     }
+    /// Its length and checksum.
+    pub(crate) fn mark(&self) -> Result<(u64, u32), StoreError> {
+        if let Some(held) = &self.held {
+            return Ok((held.len() as u64, crc32fast::hash(held)));
+        }
+        let at = self.place.start - HEAD as u64;
+        let head = self.shared.files.get(self.place.segment).and_then(|f| read_exact(&*f, at, HEAD));
+        let head = head.map_err(|e| damaged(self.id, &e))?;
+        Ok((self.place.len, check_head(self.id, self.place, &head)?))
+    }
     /// The whole body, compared with its checksum.
     pub async fn all(&self) -> Result<Bytes, StoreError> {
         if let Some(held) = &self.held {

@@ -7,6 +7,7 @@
 //! [`Schema`]s and write through the batch.
 //! Begin with [`Store`].
 
+mod archive;
 mod backup;
 mod batch;
 mod body;
@@ -30,6 +31,7 @@ mod store;
 mod upkeep;
 mod verify;
 
+pub use archive::{Archive, last_restored};
 pub use backup::{Backup, Progress, Rebuilt, Restored, rebuild, restore};
 pub use batch::{After, Batch};
 pub use body::Body;
@@ -38,7 +40,7 @@ pub use error::{Intake, StoreError};
 pub use reclaim::Tidied;
 pub use rusqlite;
 pub use schema::Schema;
-pub use settings::Settings;
+pub use settings::{Settings, Tell};
 pub(crate) use store::lock;
 pub use store::{Figures, Store};
 pub use verify::{Verified, verify};

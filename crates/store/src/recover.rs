@@ -16,8 +16,10 @@ use crate::log::{Named, Position};
 use crate::record::{HEAD, Head, Kind, Take, find_head, u64_at};
 use crate::rowlog::Player;
 use crate::shared::{Place, Shared};
-use crate::{BodyId, StoreError};
+use crate::{BodyId, Progress, StoreError};
 
+/// What a scan is called to those who wait for it; it counts octets, a segment at a time.
+const READING: &str = "reading the log";
 /// Read at a time.
 const WINDOW: usize = 1 << 20;
 /// A commit record longer than this is none.
@@ -180,7 +182,10 @@ pub(crate) fn scan(
         new_segment: true,
         upto,
     };
+    let total = logs.iter().map(|no| shared.files.get(*no).and_then(|f| f.len()).unwrap_or(0)).sum();
+    let mut done = 0;
     for (n, no) in logs.iter().enumerate() {
+        shared.settings.tell.tell(Progress { doing: READING, done, total });
         let limit = logs.get(n + 1).and_then(|next| {
             let file = shared.files.get(*next).ok()?;
             let (own, before, end) = read_opening(&*file)?;
@@ -191,7 +196,9 @@ pub(crate) fn scan(
             Failed::Io(e) => StoreError::from_io("reading the log", &e),
             Failed::Store(e) => e,
         })?;
+        done += shared.files.get(*no).and_then(|f| f.len()).unwrap_or(0);
     }
+    shared.settings.tell.tell(Progress { doing: READING, done: total, total });
     // What is still doubtful has nothing behind it: it was never acknowledged.
     Ok(scan.found)
 }

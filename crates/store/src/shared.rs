@@ -130,7 +130,7 @@ impl Shared {
         let Space { free, total } = look.space;
         let reserve = self.settings.reserve.unwrap_or_else(|| {
             // On a small disk the reserve must not be all there is.
-            stdx::Bytes((64 << 20).max(total.get() / 50).min(total.get() / 4))
+            stdx::Bytes((64 << 20).max(total.get() / 20).min(total.get() / 4))
         });
         let since = self.counts.log_bytes.load(Ordering::Relaxed).saturating_sub(look.log_bytes);
         let promised = self.flight.load(Ordering::Relaxed).saturating_add(since);
@@ -140,6 +140,11 @@ impl Shared {
         }
         self.was_full.store(false, Ordering::Relaxed);
         Intake::Open
+    }
+    /// What the last look at the disk found.
+    pub(crate) fn space(&self) -> Option<Space> {
+        let look = lock(&self.space);
+        look.at.map(|_| look.space)
     }
     /// A write found no room: look again at the next question.
     pub(crate) fn ran_full(&self) {

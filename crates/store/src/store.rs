@@ -339,6 +339,18 @@ impl Store {
         self.0.shared.intake()
     }
 
+    /// Room on the disk, as of a second ago at most; nothing if the disk does not say.
+    pub fn space(&self) -> Option<disk::Space> {
+        self.0.shared.intake();
+        self.0.shared.space()
+    }
+
+    /// A body's length and checksum, without reading it.
+    pub fn mark(&self, id: BodyId) -> Result<(u64, u32), StoreError> {
+        let body = self.bodies(&[id])?.pop().flatten().ok_or(StoreError::Missing(id))?;
+        body.mark()
+    }
+
     /// What is wrong with the store since the last call, in words for the operator.
     pub fn troubles(&self) -> Vec<String> {
         lock(&self.0.shared.troubles).drain(..).collect()

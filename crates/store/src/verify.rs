@@ -83,9 +83,12 @@ fn run(
         .collect::<Result<_, _>>()?;
     bodies(conn, shared, &mut out, progress)?;
     counts(conn, holders, &mut out)?;
-    progress(Progress { doing: "reading the log", done: 0, total: 1 });
     let (end, _) = state(conn)?;
-    let found = scan(shared, Position::default(), end.commit, &mut |_| {
+    let found = scan(shared, Position::default(), end.commit, &mut |group| {
+        if group.new_segment {
+            let (done, total) = (group.position.segment, end.segment);
+            progress(Progress { doing: "reading the log", done, total });
+        }
         out.commits += 1;
         Ok(())
     })?;

@@ -180,7 +180,7 @@ async fn an_index_is_rebuilt_from_the_segments_alone() {
     assert_eq!(rows(&store), want);
     assert!(store.troubles().iter().any(|t| t.contains("made anew")));
     drop(store);
-    let built = store::rebuild(&live, &[NOTES], &mut quiet).expect("rebuilds");
+    let built = store::rebuild(&live, &[NOTES], store::Tell::default()).expect("rebuilds");
     assert_eq!(built.bodies, 150);
     assert_eq!(sound(&live), 150);
     let store = open(&live);
@@ -221,7 +221,7 @@ async fn deleted_bodies_give_their_space_back_and_the_log_stays_whole() {
     drop(store);
     assert_eq!(sound(&live), 31);
     // What was written anew is enough for a new index too.
-    store::rebuild(&live, &[NOTES], &mut quiet).expect("rebuilds");
+    store::rebuild(&live, &[NOTES], store::Tell::default()).expect("rebuilds");
     let store = open(&live);
     assert_eq!(rows(&store), want);
     assert_eq!(read_all(&store).await, 31);

@@ -11,6 +11,7 @@ mod mail;
 mod people;
 mod queue;
 mod records;
+mod restore;
 mod routes;
 mod status;
 mod upkeep;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use role_mail::Site;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::StoreError;
+use store::{StoreError, Tell};
 use words::{Address, Domain};
 use world::World;
 
@@ -75,6 +76,7 @@ pub enum Order {
     Dossier { egress: String, group: Option<String>, asked: Option<String>, answered: Option<String> },
     Import { account: String, from: PathBuf, folder: String },
     Backup { to: PathBuf },
+    Restore { from: PathBuf, mailbox: String, folder: Option<String> },
     Verify,
     Doctor,
     Status(StatusOrder),
@@ -101,19 +103,19 @@ impl Reply {
 pub type Answer = Result<Reply, String>;
 
 /// Whoever carries orders out: a running host, of whatever role.
-pub type Carry = Arc<dyn Fn(Order) -> world::Later<'static, Answer> + Send + Sync>;
+pub type Carry = Arc<dyn Fn(Order, Tell) -> world::Later<'static, Answer> + Send + Sync>;
 
 /// Orders to a mail host.
 pub fn for_mail(site: Site) -> Carry {
-    Arc::new(move |order| {
+    Arc::new(move |order, tell| {
         let site = site.clone();
-        Box::pin(async move { carry_out(&site, order).await })
+        Box::pin(async move { carry_out_telling(&site, order, tell).await })
     })
 }
 
 /// Orders to a status site.
 pub fn for_status(board: role_status::Board) -> Carry {
-    Arc::new(move |order| {
+    Arc::new(move |order, _| {
         let board = board.clone();
         Box::pin(async move {
             match order {
@@ -125,6 +127,11 @@ pub fn for_status(board: role_status::Board) -> Carry {
 }
 
 pub async fn carry_out(site: &Site, order: Order) -> Answer {
+    carry_out_telling(site, order, Tell::default()).await
+}
+
+/// As [`carry_out`], and says on the way how far a long work is.
+pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer {
     match order {
         Order::Why { .. } => mail::carry_out(site, order).await,
         Order::QueueList { .. }
@@ -144,7 +151,8 @@ pub async fn carry_out(site: &Site, order: Order) -> Answer {
         | Order::Dossier { .. } => egresses::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
         Order::Import { .. } => import::carry_out(site, order).await,
-        Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order).await,
+        Order::Restore { .. } => restore::carry_out(site, order, tell).await,
+        Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order, tell).await,
         Order::Status(_) => Err("This is a mail host. Name the status site with --config or --data.".into()),
         order => people::carry_out(site, order).await,
     }

@@ -78,7 +78,8 @@ async fn the_doctor_names_what_is_missing() {
     let found = good(&site, Order::Doctor).await;
     assert!(found.text.contains("mail for demo.example comes here"), "{}", found.text);
     assert!(found.text.contains("other.example has no MX"), "{}", found.text);
-    assert_eq!(found.json["wrong"], 1);
+    assert!(found.text.contains("no backup of this host was ever made"), "{}", found.text);
+    assert_eq!(found.json["wrong"], 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use role_mail::Site;
 use serde_json::json;
-use stdx::Bytes;
-use store::{Intake, Verified};
+use stdx::{Bytes, Now, Span};
+use store::{Intake, Tell, Verified};
 
 use super::{Answer, Order, Reply, says, table};
 
-pub(super) async fn carry_out(site: &Site, order: Order) -> Answer {
+pub(super) async fn carry_out(site: &Site, order: Order, tell: Tell) -> Answer {
     match order {
         Order::Doctor => doctor(site).await,
-        Order::Backup { to } => backup(site, to).await,
-        Order::Verify => verify(site).await,
+        Order::Backup { to } => backup(site, to, tell).await,
+        Order::Verify => verify(site, tell).await,
         _ => Err("This order is about something else.".into()),
     }
 }
@@ -26,10 +26,12 @@ pub const HOLDERS: &[&str] = &[
     "SELECT body, count(*) FROM spool GROUP BY body",
 ];
 
-async fn backup(site: &Site, to: PathBuf) -> Answer {
+async fn backup(site: &Site, to: PathBuf, tell: Tell) -> Answer {
     let (store, shown) = (site.store().clone(), to.display().to_string());
-    let done = tokio::task::spawn_blocking(move || store.backup(&to, &mut |_| ()));
+    let folder = shown.clone();
+    let done = tokio::task::spawn_blocking(move || store.backup(&to, &mut |p| tell.tell(p)));
     let done = done.await.map_err(|e| format!("The backup broke off: {e}."))?.map_err(says)?;
+    note(site, &[(BACKED_UP, None), (FOLDER, Some(folder))]).await?;
     let text = format!(
         "{shown} is a whole backup now: {} files, of which {} were copied ({}), {} taken out.\n",
         done.files,
@@ -42,9 +44,9 @@ async fn backup(site: &Site, to: PathBuf) -> Answer {
     Ok(Reply::new(text, json))
 }
 
-async fn verify(site: &Site) -> Answer {
+async fn verify(site: &Site, tell: Tell) -> Answer {
     let store = site.store().clone();
-    let found = tokio::task::spawn_blocking(move || store.verify(HOLDERS, &mut |_| ()));
+    let found = tokio::task::spawn_blocking(move || store.verify(HOLDERS, &mut |p| tell.tell(p)));
     verified(&found.await.map_err(|e| format!("The check broke off: {e}."))?.map_err(says)?)
 }
 
@@ -83,7 +85,7 @@ struct Finding {
 }
 
 async fn doctor(site: &Site) -> Answer {
-    let mut findings = vec![space(site)];
+    let mut findings = vec![space(site), backups(site).await?];
     findings.extend(domains(site).await?);
     findings.extend(names(site).await);
     findings.extend(super::egresses::worries(site).into_iter().map(|(what, remedy)| bad(what, &remedy)));
@@ -118,6 +120,67 @@ fn space(site: &Site) -> Finding {
             format!("the mail disk has {free} left, less than the reserve of {reserve}: new mail is put off"),
             "free some space or enlarge it; mail resumes by itself",
         ),
+    }
+}
+
+/// When the last backup was made, and where to; when the first was; when a restore was last tried.
+const BACKED_UP: &str = "backup.last";
+const FIRST: &str = "backup.first";
+const FOLDER: &str = "backup.folder";
+const TRIED: &str = "backup.tried";
+/// A backup from which nothing was brought back for so long is not known to be one.
+const TRY_EVERY: Span = Span::days(30);
+const BACK_UP_EVERY: Span = Span::days(7);
+
+/// Notes when something was done; a value of its own for what is no time.
+async fn note(site: &Site, what: &[(&'static str, Option<String>)]) -> Result<(), String> {
+    let now = site.now().ms().to_string();
+    let what: Vec<(&'static str, String)> =
+        what.iter().map(|(name, value)| (*name, value.clone().unwrap_or_else(|| now.clone()))).collect();
+    let noted = site.store().commit(Vec::new(), move |batch| {
+        if what.iter().any(|(name, _)| *name == BACKED_UP) && directory::knob(batch.sql(), FIRST)?.is_none() {
+            directory::set_knob(batch, FIRST, Some(&now))?;
+        }
+        what.iter().try_for_each(|(name, value)| directory::set_knob(batch, name, Some(value)))
+    });
+    noted.await.map_err(says)
+}
+
+/// Something was brought back from a backup just now.
+pub(super) async fn tried(site: &Site) -> Result<(), String> {
+    note(site, &[(TRIED, None)]).await
+}
+
+async fn backups(site: &Site) -> Result<Finding, String> {
+    let knobs = site.store().read(|c| directory::knobs(c, "backup.")).await.map_err(says)?;
+    let at = |name: &str| {
+        let value = knobs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        value.and_then(|v| v.parse().ok()).map(Now)
+    };
+    // A restore of the whole leaves its note in the backup's own folder.
+    let folder = knobs.iter().find(|(n, _)| n == FOLDER).map(|(_, v)| PathBuf::from(v));
+    let tried = at(TRIED).max(folder.and_then(|f| store::last_restored(&f)));
+    Ok(judge_backups(at(FIRST), at(BACKED_UP), tried, site.now()))
+}
+
+fn judge_backups(first: Option<Now>, last: Option<Now>, tried: Option<Now>, now: Now) -> Finding {
+    const TRY: &str = "try one: postroad --data /some/new/folder restore BACKUP, then verify that folder";
+    let (Some(first), Some(last)) = (first, last) else {
+        return bad("no backup of this host was ever made".into(), "postroad backup /some/other/disk");
+    };
+    let age = now.since(last);
+    if age > BACK_UP_EVERY {
+        return bad(format!("the last backup is {age} old"), "make one each night: postroad backup FOLDER");
+    }
+    match tried {
+        Some(tried) if now.since(tried) <= TRY_EVERY => {
+            good(format!("the last backup is {age} old; a restore was tried {} ago", now.since(tried)))
+        }
+        Some(tried) => bad(format!("no restore was tried for {}", now.since(tried)), TRY),
+        None if now.since(first) <= TRY_EVERY => {
+            good(format!("the last backup is {age} old; a restore was never tried yet"))
+        }
+        None => bad(format!("backups are made since {}, and no restore was ever tried", now.since(first)), TRY),
     }
 }
 
@@ -166,4 +229,32 @@ async fn names(site: &Site) -> Vec<Finding> {
         });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_never_restored_for_thirty_days_is_told() {
+        let now = Now::from_secs(100 * 86_400);
+        let day = |n: u64| Some(Now::from_secs(n * 86_400));
+        let says = |first, last, tried| {
+            let found = judge_backups(first, last, tried, now);
+            (found.good, found.what)
+        };
+        assert!(!says(None, None, None).0);
+        assert!(says(day(99), day(99), None).0);
+        assert!(says(day(10), day(99), day(75)).0);
+        assert!(says(day(75), day(99), None).0);
+        for (first, last, tried, want) in [
+            (day(60), day(99), None, "never tried"),
+            (day(60), day(99), day(69), "no restore was tried"),
+            (day(60), day(90), day(95), "the last backup is"),
+        ] {
+            let (good, what) = says(first, last, tried);
+            assert!(!good, "{what}");
+            assert!(what.contains(want) || what.contains("no restore was ever tried"), "{what}");
+        }
+    }
 }

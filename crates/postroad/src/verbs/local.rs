@@ -2,6 +2,8 @@
 
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 
@@ -67,6 +69,7 @@ pub fn restore(args: &PlaceArgs, from: &Path) -> Result<(), String> {
     let to = place::find(args)?.data;
     let done = store::restore(from, &to, &mut progress()).map_err(|e| e.to_string())?;
     println!("{} holds the backup's mail: {} files, {}.", to.display(), done.files, stdx::Bytes(done.bytes));
+    println!("Check it before you rely on it: postroad verify {}", to.display());
     Ok(())
 }
 
@@ -81,19 +84,70 @@ pub fn verify(backup: &Path, json: bool) -> Result<(), String> {
 /// Makes the index of a stopped host anew.
 pub fn rebuild(args: &PlaceArgs) -> Result<(), String> {
     let data = place::find(args)?.data;
-    let done = store::rebuild(&data, &role_mail::schemas(), &mut progress()).map_err(|e| e.to_string())?;
+    let done = store::rebuild(&data, &role_mail::schemas(), rebuilding()).map_err(|e| e.to_string())?;
     println!("The index of {} is made anew: {} bodies, {} rows.", data.display(), done.bodies, done.rows);
     Ok(())
 }
 
-/// Says on standard error how far a long work is, a line each tenth.
+/// The replay of a log tells from where it reads.
+fn rebuilding() -> store::Tell {
+    let pace = Mutex::new(Pace::default());
+    store::Tell::to(move |now: store::Progress| {
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.tell(now.doing, now.done, now.total);
+    })
+}
+
 fn progress() -> impl FnMut(store::Progress) {
-    let mut said = (String::new(), u64::MAX);
-    move |now| {
-        let tenth = (now.done * 10).checked_div(now.total).unwrap_or(10);
-        if said != (now.doing.to_owned(), tenth) {
-            eprintln!("{}: {} of {}", now.doing, now.done, now.total);
-            said = (now.doing.to_owned(), tenth);
+    let mut pace = Pace::default();
+    move |now| pace.tell(now.doing, now.done, now.total)
+}
+
+/// Says on standard error how far a long work is and when it will be done, a line each tenth and
+/// none in the first second.
+#[derive(Default)]
+pub struct Pace {
+    said: Option<(String, u64)>,
+    begun: Option<(Instant, u64)>,
+}
+
+/// Work shorter than this is not told of.
+const SHORT: Duration = Duration::from_secs(1);
+
+impl Pace {
+    pub fn tell(&mut self, doing: &str, done: u64, total: u64) {
+        if self.said.as_ref().is_none_or(|(what, _)| what != doing) {
+            self.said = Some((doing.to_owned(), 0));
+            self.begun = Some((Instant::now(), done));
         }
+        let tenth = (done * 10).checked_div(total).unwrap_or(10);
+        let (Some((_, said)), Some((begun, from))) = (&mut self.said, self.begun) else { return };
+        let took = begun.elapsed();
+        if took < SHORT || tenth <= *said {
+            return;
+        }
+        *said = tenth;
+        match left(took, done - from.min(done), total - done.min(total)) {
+            Some(left) => eprintln!("{doing}: {tenth} of 10, about {left} s left"),
+            None => eprintln!("{doing}: {tenth} of 10"),
+        }
+    }
+}
+
+/// Seconds left at the pace so far.
+fn left(took: Duration, done: u64, open: u64) -> Option<u64> {
+    let per_second = done as f64 / took.as_secs_f64();
+    (per_second > 0.0 && open > 0).then(|| (open as f64 / per_second).ceil() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_the_pace_so_far() {
+        assert_eq!(left(Duration::from_secs(10), 100, 50), Some(5));
+        assert_eq!(left(Duration::from_secs(10), 0, 50), None);
+        assert_eq!(left(Duration::from_secs(10), 100, 0), None);
     }
 }

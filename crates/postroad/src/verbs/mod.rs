@@ -35,7 +35,10 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
-        Verb::Restore { from } => return local::restore(&place, &from),
+        Verb::Restore { from, mailbox: None, .. } => return local::restore(&place, &from),
+        Verb::Restore { from, mailbox: Some(mailbox), folder } => {
+            Order::Restore { from: absolute(&from)?, mailbox, folder }
+        }
         Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
         Verb::Verify { backup: None } => Order::Verify,
         Verb::Rebuild => return local::rebuild(&place),
@@ -48,7 +51,8 @@ pub fn run(cli: Cli) -> Result<(), String> {
         }
     };
     let place = place::find(&place)?;
-    let reply = match control::ask(&place.data, &order) {
+    let mut pace = local::Pace::default();
+    let reply = match control::ask(&place.data, &order, &mut |doing, done, total| pace.tell(doing, done, total)) {
         Some(answer) => answer?,
         None => house::alone(&place, order)?,
     };
