@@ -23,12 +23,12 @@ pub struct Faults {
 const SHOWN_MAX: usize = 12;
 
 impl Faults {
-    pub(crate) fn new(file: &str, text: &str, mut faults: Vec<Fault>) -> Faults {
+    pub fn new(file: &str, text: &str, mut faults: Vec<Fault>) -> Faults {
         faults.sort_by_key(|fault| fault.at.start);
         Faults { file: file.to_owned(), text: text.to_owned(), faults }
     }
     /// The file could not be read at all.
-    pub(crate) fn unreadable(file: &str, why: &std::io::Error) -> Faults {
+    pub fn unreadable(file: &str, why: &std::io::Error) -> Faults {
         let remedy = match why.kind() {
             std::io::ErrorKind::NotFound => "name the right file with --config".to_owned(),
             std::io::ErrorKind::PermissionDenied => "run as a user who may read it".to_owned(),

@@ -40,6 +40,10 @@ pub enum Verb {
     },
     /// Run the host that the configuration describes
     Serve,
+    /// Play a scene: a host, its neighbours, traffic and faults from one file; then the verdict
+    ///
+    /// Exit codes: 0 all checks passed, 1 some failed, 2 the scene could not be played.
+    Drill(Drill),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -124,6 +128,21 @@ pub enum Verb {
     Completions { shell: clap_complete::Shell },
     /// Write man pages into a folder
     Man { to: PathBuf },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Drill {
+    /// A scene, such as scenes/r01.toml; docs/operating/drills.md describes the format
+    pub file: PathBuf,
+    /// In virtual time and memory: hours pass in seconds [default: on loopback sockets]
+    #[arg(long = "virtual")]
+    pub in_virtual_time: bool,
+    /// Scene seconds per second on sockets [default: as the scene says, or to last two minutes]
+    #[arg(long, value_name = "N", conflicts_with = "in_virtual_time")]
+    pub pace: Option<u64>,
+    /// Write everything that was seen into a file, a line each
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -97,11 +97,7 @@ impl House {
             };
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }
-        tasks.spawn(role_mail::housekeeping::tend(site.clone(), stopped.clone()));
-        tasks.spawn(role_mail::imap::tend(site.clone(), stopped.clone()));
-        tasks.spawn(role_mail::send::run(site.clone(), stopped.clone()));
-        tasks.spawn(role_mail::lists::watch(site.clone(), stopped.clone()));
-        tasks.spawn(role_mail::preflight::tend(site.clone(), stopped.clone()));
+        role_mail::begin(&site, &stopped, &mut tasks);
         control::listen(plan.data, orders::for_mail(site.clone()))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
         Ok(House { site, stop, tasks })

@@ -8,6 +8,7 @@ mod cli;
 mod control;
 mod demo_past;
 mod demo_site;
+mod drill;
 mod house;
 mod link_key;
 mod logs;
@@ -26,6 +27,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if let cli::Verb::Drill(drill) = &cli.verb {
+        return drill::run(drill, cli.json);
+    }
     match verbs::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -39,3 +39,12 @@ pub use site::Site;
 pub fn schemas() -> Vec<store::Schema> {
     vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, spool::SCHEMA, receipts::SCHEMA]
 }
+
+/// Everything a mail host does beside its sessions, until the stop.
+pub fn begin(site: &Site, stop: &drive::Stop, tasks: &mut tokio::task::JoinSet<()>) {
+    tasks.spawn(housekeeping::tend(site.clone(), stop.clone()));
+    tasks.spawn(imap::tend(site.clone(), stop.clone()));
+    tasks.spawn(send::run(site.clone(), stop.clone()));
+    tasks.spawn(lists::watch(site.clone(), stop.clone()));
+    tasks.spawn(preflight::tend(site.clone(), stop.clone()));
+}

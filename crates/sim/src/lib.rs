@@ -10,6 +10,7 @@
 
 pub mod network;
 pub mod peer;
+pub mod script;
 pub mod zones;
 
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use stdx::{Dice, Now};
 use world::{Clock, Later, Random, World};
 
 pub use network::{Fault, Network};
-pub use peer::{Got, Manners, Peer, Rule, Stage};
+pub use peer::{Contact, Got, Manners, Peer, Refused, Rule, Stage};
+pub use script::{Above, Act, When};
 pub use zones::Zones;
 
 /// When a simulated world begins: Sun, 22 Nov 2026 00:00:00 UTC.

@@ -15,6 +15,8 @@ use stdx::{Dice, Now, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{Clock, Connection, Listener, Stream};
 
+use crate::script::{Act, Memory, Moment, When};
+
 /// Messages kept; the oldest go first.
 const KEPT_MAX: usize = 20_000;
 /// A line longer than this ends the conversation.
@@ -27,6 +29,7 @@ const TEXT_MAX: usize = 64 * 1024 * 1024;
 pub enum Stage {
     Connect,
     Ehlo,
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -58,6 +61,8 @@ pub enum Rule {
     Close { at: Stage },
     /// Takes the message, and loses its word: closes instead of the last 250.
     LoseWord,
+    /// A habit with conditions.
+    When(Box<When>),
 }
 
 /// How a provider behaves.
@@ -131,13 +136,27 @@ pub struct Refused {
     pub at: Now,
     pub source: IpAddr,
     pub stage: Stage,
+    pub sender: String,
+    /// The last one named before; empty if there was none.
+    pub recipient: String,
     pub reply: String,
+}
+
+/// A connection that a peer was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    pub at: Now,
+    pub source: IpAddr,
 }
 
 struct Shared {
     manners: Manners,
     got: VecDeque<Got>,
     refused: VecDeque<Refused>,
+    /// Refusals ever spoken.
+    refusals: u64,
+    contacts: VecDeque<Contact>,
+    memory: Memory,
     sessions: u64,
     seen: BTreeMap<(IpAddr, String, String), Now>,
     taken: BTreeMap<IpAddr, VecDeque<Now>>,
@@ -157,6 +176,9 @@ impl Peer {
             manners,
             got: VecDeque::new(),
             refused: VecDeque::new(),
+            refusals: 0,
+            contacts: VecDeque::new(),
+            memory: Memory::default(),
             sessions: 0,
             seen: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -176,6 +198,9 @@ impl Peer {
     }
     pub fn refused(&self) -> Vec<Refused> {
         self.lock().refused.iter().cloned().collect()
+    }
+    pub fn contacts(&self) -> Vec<Contact> {
+        self.lock().contacts.iter().copied().collect()
     }
     pub fn sessions(&self) -> u64 {
         self.lock().sessions
@@ -203,9 +228,18 @@ impl Peer {
         }
     }
 
+    fn met(&self, contact: Contact) {
+        let mut shared = self.lock();
+        shared.sessions += 1;
+        if shared.contacts.len() >= KEPT_MAX {
+            shared.contacts.pop_front();
+        }
+        shared.contacts.push_back(contact);
+    }
+
     /// One conversation.
     pub async fn talk(&self, connection: Connection) -> io::Result<()> {
-        self.lock().sessions += 1;
+        self.met(Contact { at: self.clock.now(), source: connection.peer.ip() });
         let mut talk = Talk {
             peer: self,
             wire: Wire { stream: connection.stream, held: Vec::new(), at: 0 },
@@ -213,6 +247,8 @@ impl Peer {
             helo: String::new(),
             sender: None,
             recipients: Vec::new(),
+            bare: None,
+            spoke: false,
         };
         talk.run().await
     }
@@ -225,6 +261,10 @@ struct Talk<'p> {
     helo: String,
     sender: Option<String>,
     recipients: Vec<String>,
+    /// The refusal of a sender whose recipient is not known yet, by number.
+    bare: Option<u64>,
+    /// The last stage ended with a refusal.
+    spoke: bool,
 }
 
 /// What a rule makes of a stage.
@@ -233,6 +273,8 @@ enum Turn {
     Say(String),
     Hang,
     Close,
+    /// As `Close`, after the message is kept.
+    Lose,
 }
 
 impl Talk<'_> {
@@ -259,6 +301,7 @@ impl Talk<'_> {
                 let reply = self.ehlo(verb == "EHLO");
                 self.stage(Stage::Ehlo, &reply).await
             }
+            "AUTH" => self.auth(line).await,
             "MAIL" if self.helo.is_empty() => self.say("503 5.5.1 Say EHLO first").await,
             "MAIL" => {
                 self.forget();
@@ -266,7 +309,10 @@ impl Talk<'_> {
                 let passed = self.stage(Stage::Mail, "250 2.1.0 Sender ok").await?;
                 Ok(passed)
             }
-            "RCPT" if self.sender.is_none() => self.say("503 5.5.1 MAIL first").await,
+            "RCPT" if self.sender.is_none() => {
+                self.meant(path(line));
+                self.say("503 5.5.1 MAIL first").await
+            }
             "RCPT" => self.recipient(path(line)).await,
             "DATA" if self.recipients.is_empty() => self.say("554 5.5.1 No valid recipients").await,
             "DATA" => self.data().await,
@@ -294,33 +340,41 @@ impl Talk<'_> {
         lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\r\n")
     }
 
+    /// Any password will do, unless a rule says otherwise.
+    async fn auth(&mut self, line: &str) -> io::Result<bool> {
+        if line.split_whitespace().count() < 3 {
+            self.say("334 ").await?;
+            if self.wire.line().await?.is_none() {
+                return Ok(false);
+            }
+        }
+        self.stage(Stage::Auth, "235 2.7.0 Welcome").await
+    }
+
     async fn recipient(&mut self, rcpt: String) -> io::Result<bool> {
         self.recipients.push(rcpt);
-        let before = self.refusals();
         let on = self.stage(Stage::Rcpt, "250 2.1.5 Recipient ok").await?;
-        if self.refusals() != before {
+        if self.spoke {
             self.recipients.pop();
         }
         Ok(on)
     }
 
     async fn data(&mut self) -> io::Result<bool> {
-        let before = self.refusals();
         if !self.stage(Stage::Data, "354 Go ahead").await? {
             return Ok(false);
         }
-        if self.refusals() != before {
+        if self.spoke {
             return Ok(true);
         }
         let text = self.wire.text().await?;
-        let (now, before) = (self.peer.clock.now(), self.refusals());
+        let now = self.peer.clock.now();
         let turn = self.turn(Stage::Dot, now);
         if !matches!(turn, Turn::Say(_)) {
             self.keep(now, text);
         }
         let loses = self.peer.lock().manners.rules.iter().any(|r| matches!(r, Rule::LoseWord));
         let on = !loses && self.carry_out(turn, Stage::Dot, "250 2.0.0 Ok, taken").await?;
-        debug_assert!(self.refusals() >= before, "refusals are only added");
         self.forget();
         Ok(on)
     }
@@ -335,6 +389,14 @@ impl Talk<'_> {
             text,
         };
         let mut shared = self.peer.lock();
+        let shared = &mut *shared;
+        for rule in &shared.manners.rules {
+            if let Rule::When(when) = rule
+                && let Some(above) = &when.above
+            {
+                shared.memory.brought(above, self.source, got.recipients.len() as u64, at);
+            }
+        }
         if shared.got.len() >= KEPT_MAX {
             shared.got.pop_front();
         }
@@ -342,13 +404,20 @@ impl Talk<'_> {
         shared.taken.entry(self.source).or_default().push_back(at);
     }
 
+    /// A recipient sent along with a sender that was refused: now it is known who was meant.
+    fn meant(&mut self, rcpt: String) {
+        let Some(number) = self.bare.take() else { return };
+        let mut shared = self.peer.lock();
+        let back = shared.refusals.saturating_sub(number) as usize;
+        let at = shared.refused.len().checked_sub(back + 1);
+        if let Some(refused) = at.and_then(|at| shared.refused.get_mut(at)) {
+            refused.recipient = rcpt;
+        }
+    }
+
     fn forget(&mut self) {
         self.sender = None;
         self.recipients.clear();
-    }
-
-    fn refusals(&self) -> usize {
-        self.peer.lock().refused.len()
     }
 
     /// Says `good` unless a rule has something else to say. False: the conversation is over.
@@ -358,17 +427,26 @@ impl Talk<'_> {
     }
 
     async fn carry_out(&mut self, turn: Turn, stage: Stage, good: &str) -> io::Result<bool> {
+        self.spoke = matches!(turn, Turn::Say(_));
         match turn {
             Turn::Go => self.say(good).await,
             Turn::Say(reply) => {
-                let refused =
-                    Refused { at: self.peer.clock.now(), source: self.source, stage, reply: reply.clone() };
+                let refused = Refused {
+                    at: self.peer.clock.now(),
+                    source: self.source,
+                    stage,
+                    sender: self.sender.clone().unwrap_or_default(),
+                    recipient: self.recipients.last().cloned().unwrap_or_default(),
+                    reply: reply.clone(),
+                };
                 {
                     let mut shared = self.peer.lock();
                     if shared.refused.len() >= KEPT_MAX {
                         shared.refused.pop_front();
                     }
                     shared.refused.push_back(refused);
+                    shared.refusals += 1;
+                    self.bare = (stage == Stage::Mail).then_some(shared.refusals);
                 }
                 if stage == Stage::Mail {
                     self.sender = None;
@@ -378,15 +456,15 @@ impl Talk<'_> {
                 Ok(stage != Stage::Connect && !reply.starts_with("421"))
             }
             Turn::Hang => std::future::pending().await,
-            Turn::Close => Ok(false),
+            Turn::Close | Turn::Lose => Ok(false),
         }
     }
 
     fn turn(&self, stage: Stage, now: Now) -> Turn {
         let mut shared = self.peer.lock();
         let rules = shared.manners.rules.clone();
-        for rule in rules {
-            if let Some(turn) = self.by_rule(&mut shared, &rule, stage, now) {
+        for (number, rule) in rules.iter().enumerate() {
+            if let Some(turn) = self.by_rule(&mut shared, (number, rule), stage, now) {
                 return match turn {
                     Turn::Say(reply) => Turn::Say(self.fill(&reply)),
                     turn => turn,
@@ -396,7 +474,13 @@ impl Talk<'_> {
         Turn::Go
     }
 
-    fn by_rule(&self, shared: &mut Shared, rule: &Rule, stage: Stage, now: Now) -> Option<Turn> {
+    fn by_rule(
+        &self,
+        shared: &mut Shared,
+        (number, rule): (usize, &Rule),
+        stage: Stage,
+        now: Now,
+    ) -> Option<Turn> {
         let from_here = |sources: &[IpAddr]| sources.is_empty() || sources.contains(&self.source);
         let rcpt = self.recipients.last().map_or("", String::as_str);
         match rule {
@@ -427,20 +511,56 @@ impl Talk<'_> {
                 let local = rcpt.split('@').next().unwrap_or_default();
                 locals.iter().any(|l| l.eq_ignore_ascii_case(local)).then(|| Turn::Say(reply.clone()))
             }
+            Rule::When(when) => self.by_habit(shared, (number, when), stage, now),
             Rule::Hang { at } if *at == stage => Some(Turn::Hang),
             Rule::Close { at } if *at == stage => Some(Turn::Close),
             _ => None,
         }
     }
 
+    fn by_habit(
+        &self,
+        shared: &mut Shared,
+        (number, when): (usize, &When),
+        at: Stage,
+        now: Now,
+    ) -> Option<Turn> {
+        let (sender, recipient) = self.about();
+        let moment = Moment { at, source: self.source, sender, recipient, now };
+        if matches!(when.act, Act::Slow(_))
+            || !when.holds(&moment, number, &mut shared.memory, &mut shared.dice)
+        {
+            return None;
+        }
+        Some(match &when.act {
+            Act::Say(reply) => Turn::Say(reply.clone()),
+            Act::Hang => Turn::Hang,
+            Act::LoseWord => Turn::Lose,
+            Act::Close | Act::Slow(_) => Turn::Close,
+        })
+    }
+
+    fn about(&self) -> (&str, &str) {
+        (self.sender.as_deref().unwrap_or(""), self.recipients.last().map_or("", String::as_str))
+    }
+
     fn fill(&self, reply: &str) -> String {
-        let rcpt = self.recipients.last().map_or("", String::as_str);
-        reply.replace("{ip}", &self.source.to_string()).replace("{rcpt}", rcpt)
+        let (sender, rcpt) = self.about();
+        reply
+            .replace("{ip}", &self.source.to_string())
+            .replace("{rcpt}", rcpt)
+            .replace("{sender_domain}", sender.rsplit_once('@').map_or("", |(_, d)| d))
+            .replace("{sender}", sender)
     }
 
     async fn say(&mut self, reply: &str) -> io::Result<bool> {
+        let now = self.peer.clock.now();
         let slow = self.peer.lock().manners.rules.iter().find_map(|rule| match rule {
             Rule::Slow { each } => Some(*each),
+            Rule::When(when) => match when.act {
+                Act::Slow(each) if when.runs(self.source, now) => Some(each),
+                _ => None,
+            },
             _ => None,
         });
         if let Some(each) = slow {

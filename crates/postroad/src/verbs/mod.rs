@@ -15,13 +15,38 @@ use crate::{control, house, place, serve, status_site, up};
 
 pub fn run(cli: Cli) -> Result<(), String> {
     let Cli { place, json, verb } = cli;
-    let order = match verb {
+    let verb = match verb {
         Verb::Up { port_base } => return up::run(place.data, port_base, json),
         Verb::Serve => return serve::run(place.config.as_deref(), place.data.as_deref()),
         Verb::Config(verb) => return local::config(&place, verb),
         Verb::Completions { shell } => return local::completions(shell),
         Verb::Man { to } => return local::man(&to),
         Verb::Check(CheckVerb::Replies) => return local::check_replies(),
+        Verb::Restore { from, mailbox: None, .. } => return local::restore(&place, &from),
+        Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
+        Verb::Rebuild => return local::rebuild(&place),
+        Verb::Link(LinkVerb::Key) => return local::link_key(&place),
+        Verb::Status(verb) => {
+            let reply = status_site::order(&place, Order::Status(status::order(verb)?))?;
+            say(&reply, json);
+            return Ok(());
+        }
+        other => other,
+    };
+    let order = order(verb)?;
+    let place = place::find(&place)?;
+    let mut pace = local::Pace::default();
+    let reply = match control::ask(&place.data, &order, &mut |doing, done, total| pace.tell(doing, done, total)) {
+        Some(answer) => answer?,
+        None => house::alone(&place, order)?,
+    };
+    say(&reply, json);
+    Ok(())
+}
+
+/// The order that a verb is, for a host that runs.
+pub fn order(verb: Verb) -> Result<Order, String> {
+    Ok(match verb {
         Verb::Check(CheckVerb::Dns { domain }) => Order::CheckDns { domain },
         Verb::Check(CheckVerb::Ptr { ip }) => Order::CheckPtr { ip },
         Verb::Domain(verb) => domain(verb),
@@ -35,29 +60,13 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
-        Verb::Restore { from, mailbox: None, .. } => return local::restore(&place, &from),
         Verb::Restore { from, mailbox: Some(mailbox), folder } => {
             Order::Restore { from: absolute(&from)?, mailbox, folder }
         }
-        Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
         Verb::Verify { backup: None } => Order::Verify,
-        Verb::Rebuild => return local::rebuild(&place),
         Verb::Doctor => Order::Doctor,
-        Verb::Link(LinkVerb::Key) => return local::link_key(&place),
-        Verb::Status(verb) => {
-            let reply = status_site::order(&place, Order::Status(status::order(verb)?))?;
-            say(&reply, json);
-            return Ok(());
-        }
-    };
-    let place = place::find(&place)?;
-    let mut pace = local::Pace::default();
-    let reply = match control::ask(&place.data, &order, &mut |doing, done, total| pace.tell(doing, done, total)) {
-        Some(answer) => answer?,
-        None => house::alone(&place, order)?,
-    };
-    say(&reply, json);
-    Ok(())
+        _ => return Err("This verb is no order for a running host.".into()),
+    })
 }
 
 fn say(reply: &Reply, json: bool) {
