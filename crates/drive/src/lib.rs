@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use world::{Clock, Connection};
 
 pub use ending::{End, Why};
-pub use tls::{ClientTls, Roots, Tls, TlsPick, TlsServer, Trust};
+pub use tls::{ClientTls, Doubt, Roots, Tls, TlsPick, TlsServer, Trust};
 pub use until::{First, first, stopped, until_stop};
 
 /// Answers a machine's questions. Roles implement it.

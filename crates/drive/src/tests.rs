@@ -348,8 +348,7 @@ async fn shake(trust: impl FnOnce(&CertificateDer<'static>) -> Trust) -> (Vec<St
         tokio::spawn(run(server_machine, EchoDesk(None, None), connection(far), wires(server, never_stop())));
     let mut store = rustls::RootCertStore::empty();
     store.add(der.clone()).expect("root");
-    let client =
-        ClientTls { roots: Arc::new(Roots::new(store)), name: "mx.example".into(), trust: trust(&der) };
+    let client = ClientTls::new(Arc::new(Roots::new(store)), "mx.example", trust(&der));
     let machine = Echo { client: true, ..Echo::default() };
     let log = machine.log.clone();
     let wires = wires(Tls::Client { tls: Arc::new(client), implicit: true }, never_stop());

@@ -5,8 +5,9 @@
 //! says what it wants to be sure of with [`Trust`]. What it is not: files, or policy about when
 //! TLS is needed.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ring::digest;
 use rustls::client::WebPkiServerVerifier;
@@ -87,6 +88,55 @@ pub struct ClientTls {
     /// Sent as SNI: the host we meant to reach.
     pub name: String,
     pub trust: Trust,
+    /// What the handshake found wrong with the server's certificate, whether that ended it or not.
+    pub doubt: Arc<OnceLock<Doubt>>,
+}
+
+impl ClientTls {
+    pub fn new(roots: Arc<Roots>, name: impl Into<String>, trust: Trust) -> ClientTls {
+        ClientTls { roots, name: name.into(), trust, doubt: Arc::default() }
+    }
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It has expired, or does not hold yet.
+    Expired,
+    /// It is for other names.
+    Name,
+    /// No authority we believe stands behind it.
+    Untrusted,
+    /// No TLSA record names it.
+    Tlsa,
+    Other,
+}
+
+impl Doubt {
+    fn of(error: &rustls::Error) -> Doubt {
+        use rustls::CertificateError as E;
+        let rustls::Error::InvalidCertificate(error) = error else { return Doubt::Other };
+        match error {
+            E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => {
+                Doubt::Expired
+            }
+            E::NotValidForName | E::NotValidForNameContext { .. } => Doubt::Name,
+            E::UnknownIssuer | E::Revoked | E::BadSignature => Doubt::Untrusted,
+            _ => Doubt::Other,
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doubt::Expired => "its certificate has expired or does not hold yet",
+            Doubt::Name => "its certificate is for other names",
+            Doubt::Untrusted => "its certificate comes from no authority this host believes",
+            Doubt::Tlsa => "no TLSA record names its certificate",
+            Doubt::Other => "its certificate cannot be used",
+        })
+    }
 }
 
 type Shaken = (Box<dyn Stream>, TlsFacts);
@@ -139,6 +189,7 @@ pub async fn client_handshake(
         name: tls.name.clone(),
         trust: tls.trust.clone(),
         verified: AtomicBool::new(false),
+        doubt: tls.doubt.clone(),
     });
     let config = ClientConfig::builder_with_provider(tls.roots.provider.clone())
         .with_safe_default_protocol_versions()
@@ -233,10 +284,11 @@ struct Verifier {
     name: String,
     trust: Trust,
     verified: AtomicBool,
+    doubt: Arc<OnceLock<Doubt>>,
 }
 
-impl std::fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Verifier")
     }
 }
@@ -343,10 +395,19 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let shown = Shown { leaf, rest, ocsp, now };
-        let verified = match &self.trust {
-            Trust::Any => self.chain_passes(&self.roots.store, &shown, &self.name).is_ok(),
-            Trust::Names(names) => self.any_name_passes(&self.roots.store, &shown, names).map(|()| true)?,
-            Trust::Dane { tlsa, names } => self.dane(&shown, tlsa, names)?,
+        let found = match &self.trust {
+            Trust::Any => self.chain_passes(&self.roots.store, &shown, &self.name).map(|()| true),
+            Trust::Names(names) => self.any_name_passes(&self.roots.store, &shown, names).map(|()| true),
+            Trust::Dane { tlsa, names } => self.dane(&shown, tlsa, names),
+        };
+        if let Err(why) = &found {
+            let dane = matches!(self.trust, Trust::Dane { .. });
+            // The first look is the one that counts; nobody looks twice in one handshake.
+            let _ = self.doubt.set(if dane { Doubt::Tlsa } else { Doubt::of(why) });
+        }
+        let verified = match (&self.trust, found) {
+            (Trust::Any, found) => found.is_ok(),
+            (_, found) => found?,
         };
         self.verified.store(verified, Ordering::Relaxed);
         Ok(ServerCertVerified::assertion())

@@ -65,11 +65,7 @@ async fn shakes(pick: &drive::TlsPick, roots: &Arc<drive::Roots>, wanted: &str) 
     let (near, far) = tokio::io::duplex(64 * 1024);
     let acceptor = tokio_rustls::TlsAcceptor::from(pick.config.clone());
     let accepting = tokio::spawn(async move { acceptor.accept(far).await.is_ok() });
-    let client = drive::ClientTls {
-        roots: roots.clone(),
-        name: wanted.to_owned(),
-        trust: Trust::Names(vec![wanted.to_owned()]),
-    };
+    let client = drive::ClientTls::new(roots.clone(), wanted, Trust::Names(vec![wanted.to_owned()]));
     let shaken = drive::tls::client_handshake(&client, Box::new(near)).await;
     shaken.is_ok() && accepting.await.expect("task")
 }

@@ -36,6 +36,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub const ALL: [Failure; 11] = [
+        Failure::StarttlsNotSupported,
+        Failure::CertificateHostMismatch,
+        Failure::CertificateExpired,
+        Failure::CertificateNotTrusted,
+        Failure::ValidationFailure,
+        Failure::TlsaInvalid,
+        Failure::DnssecInvalid,
+        Failure::DaneRequired,
+        Failure::StsPolicyFetchError,
+        Failure::StsPolicyInvalid,
+        Failure::StsWebpkiInvalid,
+    ];
+
+    pub fn named(name: &str) -> Option<Failure> {
+        Failure::ALL.into_iter().find(|f| f.as_str() == name)
+    }
     pub const fn as_str(self) -> &'static str {
         match self {
             Failure::StarttlsNotSupported => "starttls-not-supported",
@@ -59,6 +76,19 @@ pub enum PolicyKind {
     Tlsa,
     Sts,
     NoPolicy,
+}
+
+impl PolicyKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PolicyKind::Tlsa => "tlsa",
+            PolicyKind::Sts => "sts",
+            PolicyKind::NoPolicy => "no-policy-found",
+        }
+    }
+    pub fn named(name: &str) -> Option<PolicyKind> {
+        [PolicyKind::Tlsa, PolicyKind::Sts, PolicyKind::NoPolicy].into_iter().find(|k| k.as_str() == name)
+    }
 }
 
 /// Failures of one kind with one server.
@@ -119,12 +149,7 @@ impl Report {
 }
 
 fn policy_json(p: &PolicyReport) -> Value {
-    let kind = match p.kind {
-        PolicyKind::Tlsa => "tlsa",
-        PolicyKind::Sts => "sts",
-        PolicyKind::NoPolicy => "no-policy-found",
-    };
-    let mut policy = json!({ "policy-type": kind, "policy-domain": p.domain });
+    let mut policy = json!({ "policy-type": p.kind.as_str(), "policy-domain": p.domain });
     if !p.text.is_empty() {
         policy["policy-string"] = json!(p.text);
     }

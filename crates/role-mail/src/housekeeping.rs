@@ -4,6 +4,7 @@ use drive::Stop;
 use stdx::{Now, Span};
 use store::StoreError;
 
+use crate::send::tally;
 use crate::{Site, receipts};
 
 /// How long a fact beside a message waits for a commit of its own.
@@ -33,7 +34,8 @@ pub async fn tend(site: Site, stop: Stop) {
 /// One round: writes what waits, and forgets what is old if `purge`.
 pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
     let (confirmed, asides, now) = (site.receipts().take(), site.take_asides(), site.now());
-    if confirmed.is_empty() && asides.is_empty() && !purge {
+    let tallies = site.outbound().tallies().take();
+    if confirmed.is_empty() && asides.is_empty() && tallies.is_empty() && !purge {
         return Ok(());
     }
     let settings = site.settings();
@@ -42,13 +44,16 @@ pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
         rows: settings.ledger_rows_max,
         ..ledger::Limits::default()
     };
-    let (settled, noted) = (confirmed.clone(), asides.clone());
+    let (settled, noted, counted) = (confirmed.clone(), asides.clone(), tallies.clone());
     let written = site.store().commit(Vec::new(), move |batch| {
         receipts::settle(batch, &settled)?;
         for fact in &noted {
             ledger::note(batch, fact)?;
         }
+        spool::tls::count(batch, &counted)?;
         if purge {
+            let oldest = tally::day(now).saturating_sub(tally::DAYS);
+            spool::tls::purge(batch, oldest, now, PURGE_STEP)?;
             receipts::purge(batch, now)?;
             ledger::purge(batch, &bounds, now, PURGE_STEP)?;
         }
@@ -56,6 +61,7 @@ pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
     });
     if let Err(error) = written.await {
         site.receipts().put_back(confirmed);
+        site.outbound().tallies().put_back(tallies);
         for fact in asides {
             site.aside(fact);
         }

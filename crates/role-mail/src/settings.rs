@@ -35,6 +35,9 @@ pub struct Settings {
     pub sessions_per_destination_max: usize,
     /// Port of remote mail hosts: 25, unless the world outside is another one.
     pub remote_port: u16,
+    /// Port of the web servers that publish MTA-STS policies: 443, unless the world outside is
+    /// another one.
+    pub policy_port: u16,
     /// How long a message is tried before it comes back (RFC 5321 §4.5.4.1: at least 4–5 days).
     pub give_up_after: Span,
     /// When the sender first hears that a message is late.
@@ -138,6 +141,7 @@ impl Settings {
             probe_domains: Vec::new(),
             sessions_per_destination_max: 20,
             remote_port: 25,
+            policy_port: 443,
             give_up_after: Span::days(5),
             delay_notice_after: Span::hours(4),
             dnssec: false,

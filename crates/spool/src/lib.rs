@@ -1,8 +1,8 @@
 //! Accepted mail for elsewhere until each recipient has an end.
 //!
 //! What it is: one row per accepted message (its body, envelope and what is known of each
-//! recipient), an index of what is due, leases of what is being sent, the operator's orders, and
-//! the rows of what routes have learned. The states are listed in `docs/spool-states.md`.
+//! recipient), an index of what is due, leases of what is being sent, the operator's orders, the
+//! rows of what routes have learned, and what is known of others' TLS ([`tls`]). The states are listed in `docs/spool-states.md`.
 //! What it is not: it decides nothing about routes and sends nothing. Begin with [`add`],
 //! [`claim`], [`put_back`] and [`finish`].
 
@@ -12,6 +12,7 @@ mod orders;
 mod rows;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use entry::{Entry, Last, New, Options, Origin, Rcpt, SpoolId, State, Tried};
 pub use feed::{FEED_MAX, Feed};
@@ -38,5 +39,5 @@ pub const SCHEMA: store::Schema = store::Schema {
               CREATE TABLE route_state (
                 key TEXT PRIMARY KEY,
                 row TEXT NOT NULL
-              ) STRICT, WITHOUT ROWID;"],
+              ) STRICT, WITHOUT ROWID;", tls::TABLES],
 };

@@ -9,6 +9,7 @@ use store::BodyId;
 use tokio::sync::Notify;
 use words::{AttemptId, Envelope};
 
+use super::demand::Barred;
 use super::places::Place;
 
 /// Recipients by their place in the flight.
@@ -31,6 +32,8 @@ pub struct Landed {
     pub told: Told,
     /// `TLSv1.3`, if it was spoken.
     pub tls: Option<String>,
+    /// What the session was held to, and how it stood.
+    pub policy: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub enum Told {
     Refused { stage: Stage, reply: words::Reply },
     /// No conversation.
     NoAnswer(String),
+    /// A policy forbids to say anything to its hosts as they are.
+    Barred(Barred),
     /// Our own text could not be read, or we stop.
     NotTried,
 }
@@ -49,6 +54,8 @@ pub enum Told {
 pub struct Queue {
     pub egress: crate::Egress,
     pub place: Arc<Place>,
+    /// RFC 8689: everything in it goes over proved TLS or not at all.
+    pub requiretls: bool,
     inner: Mutex<Inner>,
     pub bell: Notify,
 }
@@ -61,8 +68,8 @@ struct Inner {
 }
 
 impl Queue {
-    pub fn new(egress: crate::Egress, place: Arc<Place>) -> Queue {
-        Queue { egress, place, inner: Mutex::default(), bell: Notify::new() }
+    pub fn new(egress: crate::Egress, place: Arc<Place>, requiretls: bool) -> Queue {
+        Queue { egress, place, requiretls, inner: Mutex::default(), bell: Notify::new() }
     }
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

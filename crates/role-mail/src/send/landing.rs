@@ -21,6 +21,8 @@ enum Said {
     Refused { stage: Stage, reply: Reply },
     Unfit(Enhanced, String),
     NoAnswer(String),
+    /// A policy forbids it for now.
+    Barred(&'static str, String),
     NotTried,
 }
 
@@ -66,7 +68,7 @@ impl Yard {
         let told = match said {
             Said::Taken { .. } => route::Told::Taken,
             Said::Unfit(..) => route::Told::NotTried,
-            Said::NotTried => route::Told::NotTried,
+            Said::NotTried | Said::Barred(..) => route::Told::NotTried,
             Said::NoAnswer(why) => route::Told::NoAnswer { why },
             Said::Refused { stage, reply } => {
                 text = reply.to_string();
@@ -107,7 +109,11 @@ impl Yard {
         };
         drop(routes);
         audit(&self.site, &lesson.events, Some(landed.job.attempt));
-        (lesson.next.decision, lesson.next.reasons)
+        match said {
+            // The egress has nothing to learn from it; the reason is the policy's.
+            Said::Barred(rule, why) => (lesson.next.decision, words::Reason::new(rule, why.clone()).into()),
+            _ => (lesson.next.decision, lesson.next.reasons),
+        }
     }
 
     /// What one recipient does next.
@@ -124,7 +130,7 @@ impl Yard {
         let words = match said {
             Said::Refused { reply, .. } | Said::Taken { reply, .. } => reply.to_string(),
             Said::NoAnswer(why) => why.clone(),
-            Said::Unfit(_, why) => why.clone(),
+            Said::Unfit(_, why) | Said::Barred(_, why) => why.clone(),
             Said::NotTried => String::new(),
         };
         let rcpt = &mut flight.slots[slot].rcpt;
@@ -134,6 +140,10 @@ impl Yard {
         }
         match (next, said) {
             (_, Said::Unfit(status, why)) => self.fail(id, slot, *status, why.clone()),
+            (_, Said::Barred(..)) => {
+                self.places.forget(&trip.domain);
+                self.later(id, slot, None, None, now);
+            }
             (Next::Done, Said::Taken { reply, dsn }) => {
                 flight.slots[slot].phase = Phase::Ended;
                 let rcpt = flight.slots[slot].rcpt.clone();
@@ -197,6 +207,11 @@ fn said(landed: &Landed) -> Vec<Said> {
             each(&|| Said::Refused { stage: stage(*at), reply: reply.clone() })
         }
         Told::NoAnswer(why) => each(&|| Said::NoAnswer(why.clone())),
+        // RFC 8689 §4.2.1: what no server may carry comes back.
+        Told::Barred(barred) if barred.permanent => {
+            each(&|| Said::Unfit(Enhanced(5, 7, 30), barred.says.clone()))
+        }
+        Told::Barred(barred) => each(&|| Said::Barred(barred.rule, barred.says.clone())),
         Told::NotTried => each(&|| Said::NotTried),
     }
 }
@@ -231,7 +246,7 @@ fn key(said: &Said) -> String {
     match said {
         Said::Taken { reply, .. } => reply.to_string(),
         Said::Refused { reply, .. } => reply.to_string(),
-        Said::Unfit(_, why) | Said::NoAnswer(why) => why.clone(),
+        Said::Unfit(_, why) | Said::NoAnswer(why) | Said::Barred(_, why) => why.clone(),
         Said::NotTried => "not tried".to_owned(),
     }
 }
@@ -261,6 +276,9 @@ fn fact(
         .with("purpose", format!("{:?}", trip.purpose));
     if let Some(tls) = &landed.tls {
         fact = fact.with("tls", tls.clone());
+    }
+    if let Some(policy) = &landed.policy {
+        fact = fact.with("policy", policy.clone());
     }
     fact = fact.because(&trip.reasons);
     if next == Next::Done { fact } else { fact.because(why) }

@@ -1,16 +1,22 @@
 //! One connection at a time to the hosts of a destination, and the messages that go through it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use drive::{ClientTls, Desk, First, Limits, Stop, Tls, Trust, Why, Wires};
+use drive::{ClientTls, Desk, Doubt, First, Limits, Stop, Tls, Why, Wires};
+use mailauth::tlsrpt::Failure;
 use smtp::client::{Answer, Ask, Break, Client, Fate, How, Login, Settings, Stage, TlsPolicy};
+use stdx::machine::TlsFacts;
 use stdx::{Now, Span};
 use store::Body;
 use tokio::sync::mpsc::UnboundedSender;
+use words::Domain;
 
+use super::demand::{self, Barred, Demand};
 use super::job::{Job, Landed, Queue, Told};
 use super::places::PlaceHost;
+use super::tally::Seen;
 use crate::{RelayTls, Site};
 
 /// Connecting takes at most so long.
@@ -32,12 +38,12 @@ pub enum News {
     },
     /// Where a domain's mail goes, and for how long that is believed.
     Found {
-        domain: words::Domain,
+        domain: Domain,
         found: super::places::Found,
         ttl: Span,
     },
     Sender {
-        domain: words::Domain,
+        domain: Domain,
         facts: super::senders::SenderFacts,
     },
     Claimed {
@@ -55,7 +61,12 @@ struct Talk<'a> {
     host: &'a str,
     job: Option<Job>,
     body: Option<(Body, u64)>,
-    tls: Option<String>,
+    /// What the host is held to, and what was found wrong with its certificate.
+    demand: Demand,
+    doubt: Arc<OnceLock<Doubt>>,
+    tls: Option<TlsFacts>,
+    /// Domains for which this session was counted.
+    counted: BTreeSet<Domain>,
     sent: u32,
     /// The session ended before a message could be offered.
     failed: Option<(Stage, How)>,
@@ -81,9 +92,33 @@ async fn one(site: &Site, queue: &Queue, news: &UnboundedSender<News>, (job, sto
     let hosts = relay.as_ref().map_or(queue.place.hosts.as_slice(), std::slice::from_ref);
     let mut last = Told::NoAnswer("none of its mail servers has an address we can reach".to_owned());
     let mut last_host = None;
-    let mut talk =
-        Talk { site, queue, news, host: "", job: Some(job), body: None, tls: None, sent: 0, failed: None };
+    let mut talk = Talk {
+        site,
+        queue,
+        news,
+        host: "",
+        job: Some(job),
+        body: None,
+        demand: Demand::Open,
+        doubt: Arc::default(),
+        tls: None,
+        counted: BTreeSet::new(),
+        sent: 0,
+        failed: None,
+    };
     for host in hosts {
+        talk.demand = match &queue.egress.relay {
+            Some(relay) => Demand::Relay(relay.tls),
+            None => demand::of(&queue.place, host),
+        };
+        if let Some(barred) = talk.demand.barred(&queue.place, host, queue.requiretls) {
+            talk.host = &host.name;
+            if talk.demand == (Demand::Enforced { fits: false }) {
+                talk.count(Some(Failure::ValidationFailure));
+            }
+            (last, last_host) = (Told::Barred(barred), Some(host.name.clone()));
+            continue;
+        }
         for ip in usable(queue.egress.source, &host.ips) {
             talk.host = &host.name;
             last_host = Some(host.name.clone());
@@ -106,7 +141,7 @@ fn finish(talk: Talk<'_>, host: Option<String>, told: Told) {
 }
 
 fn land(news: &UnboundedSender<News>, job: Job, host: Option<String>, told: Told) {
-    let _ = news.send(News::Landed(Box::new(Landed { job, host, told, tls: None })));
+    let _ = news.send(News::Landed(Box::new(Landed { job, host, told, tls: None, policy: None })));
 }
 
 async fn relay_host(site: &Site, queue: &Queue) -> Result<Option<PlaceHost>, String> {
@@ -118,7 +153,7 @@ async fn relay_host(site: &Site, queue: &Queue) -> Result<Option<PlaceHost>, Str
             Err(why) => return Err(format!("the relay {} cannot be looked up: {why:?}", relay.host)),
         },
     };
-    Ok(Some(PlaceHost { name: relay.host.clone(), ips, tlsa: Vec::new() }))
+    Ok(Some(PlaceHost { name: relay.host.clone(), ips, tlsa: Vec::new(), unproved: None }))
 }
 
 /// Addresses that the egress can reach: of its own family.
@@ -131,22 +166,21 @@ async fn attempt(talk: &mut Talk<'_>, host: &PlaceHost, ip: IpAddr, stop: &Stop)
     let first = session(talk, host, ip, (stop, true)).await;
     match first {
         // RFC 7435: where nothing demands TLS, a broken TLS is worth no less than none.
-        Err(Failed::Tls(why)) if !demands_tls(talk, host) => {
+        Err(Failed::Tls(why)) if !talk.needs_tls() => {
             tracing::debug!(host = %host.name, %why, "TLS failed, once more without");
             match session(talk, host, ip, (stop, false)).await {
                 Ok(()) => None,
                 Err(failed) => Some(failed.told()),
             }
         }
+        Err(Failed::Tls(why)) if !matches!(talk.demand, Demand::Relay(_)) => {
+            let name = if talk.demand == Demand::Open { "REQUIRETLS" } else { talk.demand.name() };
+            let says = format!("{name}: {} [{ip}]: {why}; nothing was sent", host.name);
+            Some(Told::Barred(Barred { rule: talk.demand.rule(), says, permanent: false }))
+        }
         Ok(()) => None,
         Err(failed) => Some(failed.told()),
     }
-}
-
-fn demands_tls(talk: &Talk<'_>, host: &PlaceHost) -> bool {
-    !host.tlsa.is_empty()
-        || talk.queue.egress.relay.as_ref().is_some_and(|r| r.tls != RelayTls::None)
-        || talk.job.as_ref().is_some_and(|j| j.envelope.requiretls)
 }
 
 enum Failed {
@@ -187,22 +221,41 @@ async fn session(
         First::A(Err(why)) => return Err(Failed::Dial(format!("{} [{ip}]: {why}", host.name))),
         First::B(()) => return Err(Failed::Dial(format!("{} [{ip}] does not answer", host.name))),
     };
-    let client = Client::new(manners(talk, host, with_tls));
+    let client = Client::new(manners(talk, with_tls));
+    let (tls, doubt) = tls(talk, host);
     let wires = Wires {
         clock: site.world().clock.clone(),
-        tls: tls(talk, host),
+        tls,
         stop: stop.clone(),
         farewell: b"",
         meter: Arc::default(),
         limits: Limits::client(),
     };
-    (talk.failed, talk.tls, talk.sent) = (None, None, 0);
+    (talk.failed, talk.tls, talk.doubt, talk.sent) = (None, None, doubt, 0);
+    talk.counted.clear();
+    if !with_tls {
+        // The session without TLS is the second of two; the first was counted.
+        talk.counted.extend(talk.job.as_ref().and_then(domain_of));
+    }
     let end = drive::run(client, &mut *talk, connection, wires).await;
+    let doubt = talk.doubt.get().copied();
+    let relayed = matches!(talk.demand, Demand::Relay(_));
     match (talk.failed.take(), end.why) {
         // The job that opened the connection is told; what followed on it too.
         _ if talk.job.is_none() => Ok(()),
-        (_, Why::TlsFailed(why)) => Err(Failed::Tls(why)),
+        (_, Why::TlsFailed(why)) => {
+            talk.count(Some(doubt.map_or(Failure::ValidationFailure, demand::failure)));
+            Err(Failed::Tls(doubt.map_or(why, |doubt| doubt.to_string())))
+        }
         (_, Why::Stopped) => Err(Failed::Stopped),
+        (Some((Stage::StartTls, How::Broken(Break::NotOffered))), _) => {
+            talk.count(Some(Failure::StarttlsNotSupported));
+            Err(Failed::Tls("it does not offer TLS".to_owned()))
+        }
+        (Some((Stage::StartTls, How::Refused(reply))), _) if !relayed => {
+            talk.count(Some(Failure::StarttlsNotSupported));
+            Err(Failed::Tls(format!("it answers STARTTLS with \"{reply}\"")))
+        }
         (Some((stage, How::Refused(reply))), _) => Err(Failed::Refused(stage, reply)),
         (Some((Stage::StartTls, How::Broken(why))), _) => Err(Failed::Tls(format!("{why:?}"))),
         (Some((_, How::Broken(Break::Aborted))), _) => Err(Failed::Stopped),
@@ -211,14 +264,18 @@ async fn session(
     }
 }
 
-fn manners(talk: &Talk<'_>, host: &PlaceHost, with_tls: bool) -> Settings {
+/// Whose mail a job is.
+fn domain_of(job: &Job) -> Option<Domain> {
+    job.envelope.recipients.first().map(|r| r.address.domain().clone())
+}
+
+fn manners(talk: &Talk<'_>, with_tls: bool) -> Settings {
     let egress = &talk.queue.egress;
-    let policy = match &egress.relay {
+    let policy = match talk.demand {
         _ if !with_tls => TlsPolicy::Never,
-        Some(relay) if relay.tls == RelayTls::StartTls => TlsPolicy::Required,
-        Some(_) => TlsPolicy::Never,
-        None if demands_tls(talk, host) => TlsPolicy::Required,
-        None => TlsPolicy::IfOffered,
+        Demand::Relay(_) => talk.demand.policy(),
+        _ if talk.queue.requiretls => TlsPolicy::Required,
+        demand => demand.policy(),
     };
     let mut set = Settings::new(egress.helo.clone(), policy);
     if let Some((user, password)) = egress.relay.as_ref().and_then(|r| r.login.clone()) {
@@ -229,16 +286,12 @@ fn manners(talk: &Talk<'_>, host: &PlaceHost, with_tls: bool) -> Settings {
     set
 }
 
-fn tls(talk: &Talk<'_>, host: &PlaceHost) -> Tls {
-    let names = vec![host.name.clone()];
-    let relay = talk.queue.egress.relay.as_ref();
-    let trust = match relay {
-        Some(_) => Trust::Names(names),
-        None if !host.tlsa.is_empty() => Trust::Dane { tlsa: host.tlsa.clone(), names },
-        None => Trust::Any,
-    };
-    let client = ClientTls { roots: talk.site.roots().clone(), name: host.name.clone(), trust };
-    Tls::Client { tls: Arc::new(client), implicit: relay.is_some_and(|r| r.tls == RelayTls::Implicit) }
+fn tls(talk: &Talk<'_>, host: &PlaceHost) -> (Tls, Arc<OnceLock<Doubt>>) {
+    let trust = talk.demand.trust(host, talk.queue.requiretls);
+    let client = ClientTls::new(talk.site.roots().clone(), &*host.name, trust);
+    let doubt = client.doubt.clone();
+    let implicit = talk.demand == Demand::Relay(RelayTls::Implicit);
+    (Tls::Client { tls: Arc::new(client), implicit }, doubt)
 }
 
 impl Desk for Talk<'_> {
@@ -248,7 +301,7 @@ impl Desk for Talk<'_> {
         match ask {
             Ask::Next(ready) => {
                 if ready.finished == 0 {
-                    self.tls = ready.tls.as_ref().map(|t| t.version.clone());
+                    self.tls = ready.tls.clone();
                     let text = ready.banner.text();
                     let _ = self.news.send(News::Banner { host: self.host.to_owned(), text });
                 }
@@ -268,6 +321,41 @@ impl Desk for Talk<'_> {
 }
 
 impl Talk<'_> {
+    fn needs_tls(&self) -> bool {
+        self.demand.needs_tls() || self.queue.requiretls
+    }
+
+    /// Counts the session for the report of the job's domain, once.
+    fn count(&mut self, failure: Option<Failure>) {
+        let Some(domain) = self.job.as_ref().and_then(domain_of) else { return };
+        if matches!(self.demand, Demand::Relay(_)) || self.counted.contains(&domain) {
+            return;
+        }
+        let source = self.queue.egress.source.map_or(String::new(), |ip| ip.to_string());
+        let policy = self.demand.kind();
+        let seen = Seen { domain: &domain, policy, failure, mx: self.host, source };
+        self.site.outbound().tallies().add(seen, self.site.now());
+        self.counted.insert(domain);
+    }
+
+    /// For the walk: what the session was held to and how it stood.
+    fn policy(&self) -> Option<String> {
+        let verified = self.tls.as_ref().is_some_and(|t| t.verified);
+        let stood = match self.demand {
+            Demand::Open | Demand::Relay(_) => return None,
+            Demand::Dane => "a TLSA record names the certificate".to_owned(),
+            Demand::Encrypted => "no TLSA record can be used; TLS is spoken".to_owned(),
+            Demand::Enforced { .. } => "the server is named and its certificate is good".to_owned(),
+            Demand::Tested { fits: false } => "the policy does not name the server; sent nevertheless".to_owned(),
+            Demand::Tested { .. } if verified => "the server is named and its certificate is good".to_owned(),
+            Demand::Tested { .. } => {
+                let why = self.doubt.get().map_or("it does not speak TLS".to_owned(), |doubt| doubt.to_string());
+                format!("{why}; sent nevertheless")
+            }
+        };
+        Some(format!("{}: {stood}", self.demand.name()))
+    }
+
     async fn next(&mut self) -> Answer {
         if self.job.is_none() {
             if self.sent >= MESSAGES_MAX {
@@ -275,6 +363,8 @@ impl Talk<'_> {
             }
             self.job = self.wait().await;
         }
+        let verified = self.tls.as_ref().is_some_and(|t| t.verified);
+        self.count(self.demand.verdict(self.tls.is_some(), verified, self.doubt.get().copied()));
         let Some(job) = &self.job else { return Answer::Quit };
         match self.site.store().body(job.body).await {
             Ok(body) => {
@@ -347,7 +437,8 @@ impl Talk<'_> {
             return self.queue.put_first(job);
         }
         let host = Some(self.host.to_owned());
-        let landed = Landed { job, host, told: Told::Fates(fates), tls: self.tls.clone() };
+        let tls = self.tls.as_ref().map(|t| t.version.clone());
+        let landed = Landed { job, host, told: Told::Fates(fates), tls, policy: self.policy() };
         let _ = self.news.send(News::Landed(Box::new(landed)));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! What it is: one loop ([`yard`]) that holds the messages under way, asks [`route::plan`] for
 //! each destination, hands jobs to connections ([`line`]), takes their outcomes to
-//! [`route::learn`], and ends messages in groups ([`ends`]). What it is not: rules about routes
+//! [`route::learn`], and ends messages in groups ([`ends`]); what TLS must be is in [`demand`]. What it is not: rules about routes
 //! (the judge has them) or the queue (the spool has it). Begin with [`run`].
 
+mod demand;
 pub mod ends;
 mod flight;
 mod job;
@@ -14,6 +15,8 @@ pub(crate) mod notice;
 pub mod outbound;
 mod places;
 pub(crate) mod senders;
+mod sts;
+pub mod tally;
 mod yard;
 
 pub use outbound::Outbound;
@@ -24,5 +27,7 @@ use crate::Site;
 
 /// Sends until the server stops, then lets what is under way end.
 pub async fn run(site: Site, stop: Stop) {
+    // A task of its own: a policy's web server may take a minute, and mail does not wait for it.
+    tokio::spawn(sts::renew(site.clone(), stop.clone()));
     yard::run(site, stop).await;
 }

@@ -1,5 +1,5 @@
-//! What the sender shares with the rest of the site: what routes have learned, and the judge's
-//! view of our settings.
+//! What the sender shares with the rest of the site: what routes have learned, how TLS went, which
+//! policies cannot be had for now, and the judge's view of our settings.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,6 +8,8 @@ use route::board::Board;
 use route::{Egress, State};
 use stdx::Span;
 
+use super::sts::Rests;
+use super::tally::Tallies;
 use crate::Settings;
 
 /// One per site.
@@ -15,6 +17,8 @@ use crate::Settings;
 pub struct Outbound {
     routes: Mutex<State>,
     board: Mutex<Board>,
+    tallies: Mutex<Tallies>,
+    rests: Mutex<Rests>,
 }
 
 impl Outbound {
@@ -25,6 +29,14 @@ impl Outbound {
     /// What block lists say of us. Hold it for a moment only.
     pub fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// How sessions went, on its way into the store.
+    pub fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Policies that could not be fetched, left alone for a while.
+    pub(super) fn rests(&self) -> MutexGuard<'_, Rests> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

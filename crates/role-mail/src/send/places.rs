@@ -8,6 +8,8 @@ use stdx::{Now, Span};
 use words::Domain;
 use world::{Dns, DnsError, Tlsa};
 
+use super::sts::Sts;
+
 /// Hosts tried for one destination.
 const HOSTS_MAX: usize = 5;
 /// Addresses tried for one host.
@@ -21,8 +23,10 @@ const PLACES_MAX: usize = 20_000;
 pub struct PlaceHost {
     pub name: String,
     pub ips: Vec<IpAddr>,
-    /// RFC 7672: usable records, if DNSSEC proved everything on the way to them.
+    /// RFC 7672: records, if DNSSEC proved everything on the way to them.
     pub tlsa: Vec<Tlsa>,
+    /// Why its records cannot be told, though DNSSEC proves that there may be some.
+    pub unproved: Option<String>,
 }
 
 /// Where mail for a domain goes.
@@ -30,6 +34,21 @@ pub struct PlaceHost {
 pub struct Place {
     pub hosts: Vec<PlaceHost>,
     pub names: Vec<String>,
+    /// The MTA-STS policy that the domain is held to.
+    pub sts: Option<Arc<Sts>>,
+    /// DNSSEC proved the names of the hosts.
+    pub secure: bool,
+}
+
+impl Place {
+    fn new(names: Vec<String>, hosts: Vec<PlaceHost>, secure: bool) -> Place {
+        Place { hosts, names, sts: None, secure }
+    }
+    /// Hosts and what they are held to: what a connection may be shared by.
+    pub fn key(&self) -> String {
+        let policy = self.sts.as_ref().map_or(String::new(), |sts| sts.key());
+        format!("{} {policy}", self.names.join(","))
+    }
 }
 
 /// Why it can go nowhere.
@@ -72,11 +91,9 @@ fn nowhere(permanent: bool, status: (u8, u16, u16), says: impl Into<String>) -> 
 /// Asks DNS. `own` is our host name: mail is not sent to ourselves (RFC 5321 §5.1).
 pub async fn find(dns: &dyn Dns, domain: &Domain, own: &str, dnssec: bool) -> (Found, Span) {
     if let Some(ip) = domain.literal_ip() {
-        let host = PlaceHost { name: domain.to_string(), ips: vec![ip], tlsa: Vec::new() };
-        return (
-            Ok(Arc::new(Place { names: vec![domain.to_string()], hosts: vec![host] })),
-            Span::secs(TTL.1),
-        );
+        let host =
+            PlaceHost { name: domain.to_string(), ips: vec![ip], tlsa: Vec::new(), unproved: None };
+        return (Ok(Arc::new(Place::new(vec![domain.to_string()], vec![host], false))), Span::secs(TTL.1));
     }
     match mx_hosts(dns, domain, own).await {
         Ok((names, secure, ttl)) => hosts(dns, domain, names, (secure && dnssec, ttl)).await,
@@ -92,7 +109,7 @@ pub async fn find(dns: &dyn Dns, domain: &Domain, own: &str, dnssec: bool) -> (F
 pub fn behind_relays(found: Found, domain: &Domain) -> Found {
     match found {
         Err(Nowhere { permanent: false, .. }) => {
-            Ok(Arc::new(Place { names: vec![domain.to_string()], hosts: Vec::new() }))
+            Ok(Arc::new(Place::new(vec![domain.to_string()], Vec::new(), false)))
         }
         found => found,
     }
@@ -148,8 +165,9 @@ async fn hosts(
             Ok(mut answer) => {
                 ttl = ttl.min(answer.ttl_s.max(1));
                 answer.records.truncate(ADDRESSES_MAX);
-                let tlsa = if secure && answer.authentic { tlsa(dns, name).await } else { Vec::new() };
-                hosts.push(PlaceHost { name: name.clone(), ips: answer.records, tlsa });
+                let tlsa = if secure && answer.authentic { tlsa(dns, name).await } else { Ok(Vec::new()) };
+                let (tlsa, unproved) = tlsa.map_or_else(|why| (Vec::new(), Some(why)), |found| (found, None));
+                hosts.push(PlaceHost { name: name.clone(), ips: answer.records, tlsa, unproved });
             }
             Err(DnsError::Failed(why)) => failed = Some(why),
             Err(_) => {}
@@ -157,7 +175,7 @@ async fn hosts(
     }
     let ttl = Span::secs(u64::from(ttl).clamp(TTL.0, TTL.1));
     if !hosts.is_empty() {
-        return (Ok(Arc::new(Place { names, hosts })), ttl);
+        return (Ok(Arc::new(Place::new(names, hosts, secure))), ttl);
     }
     let none = match failed {
         Some(why) => {
@@ -171,13 +189,15 @@ async fn hosts(
     (Err(none), Span::mins(1))
 }
 
-// RFC 7672 §2.1.1: only authentic records count, and only those of usages 2 and 3.
-async fn tlsa(dns: &dyn Dns, host: &str) -> Vec<Tlsa> {
+// RFC 7672 §2.1.1: only authentic records count, and only those of usages 2 and 3. §2.1.2: where
+// the names are proved, an answer that does not come may hide records: that host gets nothing.
+async fn tlsa(dns: &dyn Dns, host: &str) -> Result<Vec<Tlsa>, String> {
     match dns.tlsa(&format!("_25._tcp.{host}")).await {
         Ok(answer) if answer.authentic => {
-            answer.records.into_iter().filter(|t| matches!(t.usage, 2 | 3)).collect()
+            Ok(answer.records.into_iter().filter(|t| matches!(t.usage, 2 | 3)).collect())
         }
-        _ => Vec::new(),
+        Err(DnsError::Failed(why)) => Err(format!("the TLSA records of {host} cannot be looked up ({why})")),
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -17,7 +17,7 @@ use super::line::{self, News};
 use super::outbound::{egresses, judging};
 use super::places::{self, Nowhere, Place, Places};
 use super::senders::{self, SenderFacts, Senders};
-use super::{landing, notice};
+use super::{landing, notice, sts};
 use crate::{Settings, Site};
 
 /// Messages in memory at most; the rest waits in the spool.
@@ -345,9 +345,15 @@ impl Yard {
         let (own, dnssec) = (self.settings.host_name.clone(), self.settings.dnssec);
         let relayed = self.settings.egresses.iter().all(|e| e.relay.is_some());
         tokio::spawn(async move {
-            let (mut found, ttl) = places::find(site.world().dns.as_ref(), &domain, &own, dnssec).await;
+            let (mut found, mut ttl) = places::find(site.world().dns.as_ref(), &domain, &own, dnssec).await;
             if relayed {
                 found = places::behind_relays(found, &domain);
+            } else if let Ok(place) = &mut found
+                && domain.literal_ip().is_none()
+            {
+                let (sts, believe) = sts::look(&site, &domain).await;
+                Arc::make_mut(place).sts = sts;
+                ttl = ttl.min(believe);
             }
             let _ = news.send(News::Found { domain, found, ttl });
         });
@@ -480,11 +486,12 @@ impl Yard {
             again: false,
         };
         self.trips.insert(attempt, trip);
-        let hosts = if out.relay.is_some() { String::new() } else { place.names.join(",") };
-        let key = (out.name.clone(), hosts);
+        let requiretls = flight.entry.options.requiretls;
+        let hosts = if out.relay.is_some() { String::new() } else { place.key() };
+        let key = (out.name.clone(), format!("{hosts} {requiretls}"));
         let stale = self.queues.get(&key).is_none_or(|q| q.is_unused() && q.place != *place);
         if stale {
-            self.queues.insert(key.clone(), Arc::new(Queue::new(out, place.clone())));
+            self.queues.insert(key.clone(), Arc::new(Queue::new(out, place.clone(), requiretls)));
         }
         let Some(queue) = self.queues.get(&key) else { return };
         if queue.push(job, self.settings.sessions_per_destination_max) {
