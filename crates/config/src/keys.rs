@@ -313,6 +313,12 @@ pub const SECTIONS: &[Section] = &[
                 "[\"gmail.com\", \"outlook.com\", \"gmx.net\"]",
                 "Domains whose mail hosts the pre-flight of an egress knocks at, to see whether port 25 is open.",
             ),
+            key(
+                "policy_port",
+                count(1, 65_535),
+                "443",
+                "The port of the web servers that publish MTA-STS policies. 443, unless this host lives in a world of its own.",
+            ),
         ],
     },
     Section {

@@ -103,6 +103,7 @@ pub struct Queue {
     pub delay_notice_after: Span,
     pub remote_port: u16,
     pub probe_domains: Vec<String>,
+    pub policy_port: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -230,6 +231,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
             probe_domains: each(&queue, "probe_domains", |v| {
                 if let Value::Text(name) = v { Some(name.clone()) } else { None }
             }),
+            policy_port: count(&queue, "policy_port")? as u16,
         },
         dns: Dns {
             servers: each(&dns, "servers", |v| if let Value::Address(at) = v { Some(*at) } else { None }),

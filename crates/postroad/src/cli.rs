@@ -90,6 +90,9 @@ pub enum Verb {
         #[arg(long, value_name = "NOTE", requires = "group", conflicts_with = "asked")]
         answered: Option<String>,
     },
+    /// How TLS with other hosts went
+    #[command(subcommand)]
+    Tls(TlsVerb),
     /// Take mail over from disk: an mbox file, a Maildir, or a folder of either
     Import {
         account: String,
@@ -362,6 +365,19 @@ pub enum EgressVerb {
     },
     /// Take that back
     Unforce { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TlsVerb {
+    /// Sessions of a day under each policy, and what went wrong; with --json as RFC 8460 reports it
+    Report {
+        /// 2026-11-22, in UTC [default: today]
+        #[arg(long)]
+        day: Option<String>,
+        /// Only mail for this domain
+        #[arg(long)]
+        domain: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -194,6 +194,29 @@ async fn an_unknown_recipient_ends_with_one_notice_and_the_others_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_without_a_word_is_still_explained() {
+    for reply in ["550 ", "550", "550-\r\n550 ", "550 5.1.1", "554 5.0.0 "] {
+        let farm = farm().await;
+        let rule = Rule::Unknown { locals: vec!["nobody".into()], reply: reply.into() };
+        farm.neighbour("far.example", "203.0.113.5", Manners::friendly("mx.far.example").with(rule)).await;
+        let id = farm.send(&["nobody@far.example"]).await;
+        farm.pass(Span::secs(10)).await;
+        let walk = farm.house.site.store().read_now(|conn| ledger::walk(conn, id)).expect("facts");
+        let failed = walk.iter().find(|f| f.kind == "send.failed").expect("it failed");
+        assert!(
+            failed.text("says").len() > 20 && failed.text("status").starts_with("5."),
+            "{reply:?}: {failed:?}"
+        );
+        assert!(
+            failed.text("reply").starts_with("A: 55") || failed.text("reply").starts_with("55"),
+            "{failed:?}"
+        );
+        let notices = farm.notices().await;
+        assert!(notices.len() == 1 && notices[0].contains(failed.text("says")), "{notices:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_every_way_is_refused_mail_is_held_told_late_and_ends_with_one_notice() {
     let farm = farm().await;
     let manners = Manners::microsoft_consumer("hotmail-com.olc.protection.outlook.com", &[ip(A), ip(B)]);

@@ -139,7 +139,10 @@ async fn where_the_policy_is_enforced_a_bad_certificate_gets_nothing() {
         farm.mx.show(shown);
         let id = farm.send(false).await;
         let walk = farm.walk(id, "send.deferred").await;
-        assert!(walk.contains("MTA-STS enforce:") && walk.contains(words) && walk.contains("nothing was sent"), "{walk}");
+        assert!(
+            walk.contains("MTA-STS enforce:") && walk.contains(words) && walk.contains("nothing was sent"),
+            "{walk}"
+        );
         assert!(farm.mx.got().is_empty(), "{words}");
         let counts = farm.counts().await;
         assert!(counts.contains(&row("sts", result, 1)), "{counts:?}");
@@ -158,7 +161,10 @@ async fn a_server_outside_the_policy_is_not_even_called() {
     farm.mx.show(Some(farm.ca.server("evil.example", false)));
     let id = farm.send(false).await;
     let walk = farm.walk(id, "send.deferred").await;
-    assert!(walk.contains("MTA-STS enforce: evil.example is not among the servers that the policy names"), "{walk}");
+    assert!(
+        walk.contains("MTA-STS enforce: evil.example is not among the servers that the policy names"),
+        "{walk}"
+    );
     assert_eq!((farm.mx.calls(), farm.counts().await), (0, vec![row("sts", "validation-failure", 1)]));
     // A second server that is named gets it.
     farm.zones.mx("far.example", 20, "mx.far.example");
@@ -181,7 +187,10 @@ async fn a_policy_under_test_is_counted_and_the_mail_goes_out() {
     let id = farm.send(false).await;
     farm.walk(id, "send.delivered").await;
     assert_eq!(farm.mx.got().iter().map(|(tls, _)| *tls).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(farm.counts().await, [row("sts", "certificate-expired", 1), row("sts", "starttls-not-supported", 1)]);
+    assert_eq!(
+        farm.counts().await,
+        [row("sts", "certificate-expired", 1), row("sts", "starttls-not-supported", 1)]
+    );
 }
 
 // RFC 8461 §5.1: what is kept holds until it ends, whatever becomes of record and web server.
@@ -256,9 +265,17 @@ async fn a_policy_that_is_badly_published_is_none() {
     for (name, answer, result) in [
         ("www.far.example", format!("{ok}text/plain\r\n\r\n{good}"), "sts-webpki-invalid"),
         ("mta-sts.far.example", format!("{ok}text/html\r\n\r\n{good}"), "sts-policy-fetch-error"),
-        ("mta-sts.far.example", format!("{ok}text/plain\r\n\r\n{}", good.repeat(2000)), "sts-policy-fetch-error"),
+        (
+            "mta-sts.far.example",
+            format!("{ok}text/plain\r\n\r\n{}", good.repeat(2000)),
+            "sts-policy-fetch-error",
+        ),
         ("mta-sts.far.example", format!("{ok}text/plain\r\n\r\nmode: maybe\r\n"), "sts-policy-invalid"),
-        ("mta-sts.far.example", "HTTP/1.1 302 Found\r\nLocation: https://mta-sts.far.example/x\r\n\r\n".into(), "sts-policy-fetch-error"),
+        (
+            "mta-sts.far.example",
+            "HTTP/1.1 302 Found\r\nLocation: https://mta-sts.far.example/x\r\n\r\n".into(),
+            "sts-policy-fetch-error",
+        ),
     ] {
         let farm = farm(Mx::default()).await;
         farm.web.say(&farm.ca.server(name, false), answer);

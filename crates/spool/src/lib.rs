@@ -22,7 +22,8 @@ pub use rows::{add, add_held, claim, finish, next_due, progress, put_back, recov
 /// The spool's tables.
 pub const SCHEMA: store::Schema = store::Schema {
     room: "spool",
-    steps: &["CREATE TABLE spool (
+    steps: &[
+        "CREATE TABLE spool (
                 id INTEGER PRIMARY KEY,
                 message INTEGER NOT NULL,
                 body INTEGER NOT NULL,
@@ -39,5 +40,7 @@ pub const SCHEMA: store::Schema = store::Schema {
               CREATE TABLE route_state (
                 key TEXT PRIMARY KEY,
                 row TEXT NOT NULL
-              ) STRICT, WITHOUT ROWID;", tls::TABLES],
+              ) STRICT, WITHOUT ROWID;",
+        tls::TABLES,
+    ],
 };

@@ -77,14 +77,9 @@ pub fn policies_due(conn: &Connection, now: Now, limit: usize) -> Result<Vec<Sts
 /// Keeps a policy in place of the one before it.
 pub fn keep_policy(batch: &mut Batch<'_>, row: &StsRow) -> Result<(), StoreError> {
     let sql = batch.sql();
-    sql.prepare_cached("INSERT OR REPLACE INTO sts_policy VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
-        row.domain,
-        row.id,
-        row.text,
-        row.fetched.0 as i64,
-        row.refresh.0 as i64,
-        row.until.0 as i64
-    ])?;
+    sql.prepare_cached("INSERT OR REPLACE INTO sts_policy VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+        params![row.domain, row.id, row.text, row.fetched.0 as i64, row.refresh.0 as i64, row.until.0 as i64],
+    )?;
     let all: i64 = sql.prepare_cached("SELECT count(*) FROM sts_policy")?.query_row([], |r| r.get(0))?;
     if all > POLICIES_MAX {
         sql.prepare_cached(
@@ -150,8 +145,7 @@ pub fn count(batch: &mut Batch<'_>, tallies: &[(TlsKey, u64)]) -> Result<(), Sto
         };
         rows_of.insert(day, rows + 1);
         let full = rows >= COUNTS_PER_DAY_MAX;
-        let (domain, mx, source) =
-            if full { ("", "", "") } else { (&*key.domain, &*key.mx, &*key.source) };
+        let (domain, mx, source) = if full { ("", "", "") } else { (&*key.domain, &*key.mx, &*key.source) };
         sql.prepare_cached(
             "INSERT INTO tls_count VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT DO UPDATE SET sessions = sessions + excluded.sessions",
@@ -239,7 +233,9 @@ mod tests {
     #[tokio::test]
     async fn counts_add_up_per_day_and_old_days_go() {
         let store = store();
-        for tallies in [vec![(key("a.example", ""), 2)], vec![(key("a.example", ""), 3), (key("b.example", "x"), 1)]] {
+        for tallies in
+            [vec![(key("a.example", ""), 2)], vec![(key("a.example", ""), 3), (key("b.example", "x"), 1)]]
+        {
             store.commit(vec![], move |b| count(b, &tallies)).await.expect("counts");
         }
         let all = store.read_now(|c| counts(c, 20_000, None)).expect("reads");
@@ -253,9 +249,13 @@ mod tests {
     #[tokio::test]
     async fn a_day_of_endless_names_stays_small() {
         let store = store();
-        let many: Vec<(TlsKey, u64)> = (0..COUNTS_PER_DAY_MAX + 50).map(|n| (key(&format!("d{n}.example"), ""), 1)).collect();
+        let many: Vec<(TlsKey, u64)> =
+            (0..COUNTS_PER_DAY_MAX + 50).map(|n| (key(&format!("d{n}.example"), ""), 1)).collect();
         store.commit(vec![], move |b| count(b, &many)).await.expect("counts");
         let all = store.read_now(|c| counts(c, 20_000, None)).expect("reads");
-        assert_eq!((all.len() as i64, all[0].domain.as_str(), all[0].sessions), (COUNTS_PER_DAY_MAX + 1, "", 50));
+        assert_eq!(
+            (all.len() as i64, all[0].domain.as_str(), all[0].sessions),
+            (COUNTS_PER_DAY_MAX + 1, "", 50)
+        );
     }
 }

@@ -212,7 +212,7 @@ async fn converse(world: &World, roots: &Arc<Roots>, ask: &Ask) -> Result<Got, F
     if ask.url.tls {
         let name = ask.url.host.clone();
         let trust = if ask.proof == Proof::Name { Trust::Names(vec![name.clone()]) } else { Trust::Any };
-        let client = ClientTls { roots: roots.clone(), name, trust };
+        let client = ClientTls::new(roots.clone(), name, trust);
         let (secure, facts) = drive::tls::client_handshake(&client, stream)
             .await
             .map_err(|says| FetchError { at: Asked::Tls, says })?;

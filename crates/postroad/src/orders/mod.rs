@@ -14,6 +14,7 @@ mod records;
 mod restore;
 mod routes;
 mod status;
+mod tls;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -74,6 +75,7 @@ pub enum Order {
     EgressCheck { name: String },
     EgressForce { name: String, why: Option<String> },
     Dossier { egress: String, group: Option<String>, asked: Option<String>, answered: Option<String> },
+    TlsReport { day: Option<String>, domain: Option<String> },
     Import { account: String, from: PathBuf, folder: String },
     Backup { to: PathBuf },
     Restore { from: PathBuf, mailbox: String, folder: Option<String> },
@@ -150,6 +152,7 @@ pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer 
         | Order::EgressForce { .. }
         | Order::Dossier { .. } => egresses::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
+        Order::TlsReport { day, domain } => tls::report(site, day.as_deref(), domain.as_deref()).await,
         Order::Import { .. } => import::carry_out(site, order).await,
         Order::Restore { .. } => restore::carry_out(site, order, tell).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order, tell).await,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::cli::{
     AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs, QueueVerb,
-    RouteVerb, Switch, Verb,
+    RouteVerb, Switch, TlsVerb, Verb,
 };
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, status_site, up};
@@ -58,6 +58,7 @@ pub fn order(verb: Verb) -> Result<Order, String> {
         Verb::Lists(ListsVerb::Show) => Order::ListsShow,
         Verb::Egress(verb) => egress(verb),
         Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
+        Verb::Tls(TlsVerb::Report { day, domain }) => Order::TlsReport { day, domain },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },
         Verb::Restore { from, mailbox: Some(mailbox), folder } => {

@@ -109,12 +109,16 @@ impl Demand {
             return barred("tls.dane", format!("DANE: {why}"), false);
         }
         if self == (Demand::Enforced { fits: false }) {
-            let says = format!("MTA-STS enforce: {} is not among the servers that the policy names", host.name);
+            let says =
+                format!("MTA-STS enforce: {} is not among the servers that the policy names", host.name);
             return barred(self.rule(), says, false);
         }
         // RFC 8689 §4.2.1: the name of the server must be proved too, by DNSSEC or MTA-STS.
         let proved = place.secure
-            || matches!(self, Demand::Dane | Demand::Enforced { .. } | Demand::Tested { fits: true } | Demand::Relay(_));
+            || matches!(
+                self,
+                Demand::Dane | Demand::Enforced { .. } | Demand::Tested { fits: true } | Demand::Relay(_)
+            );
         if requiretls && !proved {
             let says = format!(
                 "REQUIRETLS: the message demands a proved way, but neither DNSSEC nor MTA-STS vouches for {}",
@@ -129,8 +133,12 @@ impl Demand {
     pub fn verdict(self, tls: bool, verified: bool, doubt: Option<Doubt>) -> Option<Failure> {
         match self {
             _ if !tls => Some(Failure::StarttlsNotSupported),
-            Demand::Tested { fits: false } | Demand::Enforced { fits: false } => Some(Failure::ValidationFailure),
-            Demand::Tested { fits: true } if !verified => Some(doubt.map_or(Failure::ValidationFailure, failure)),
+            Demand::Tested { fits: false } | Demand::Enforced { fits: false } => {
+                Some(Failure::ValidationFailure)
+            }
+            Demand::Tested { fits: true } if !verified => {
+                Some(doubt.map_or(Failure::ValidationFailure, failure))
+            }
             _ => None,
         }
     }
@@ -157,7 +165,12 @@ mod tests {
     use world::Tlsa;
 
     fn host(name: &str, tlsa: &[(u8, usize)]) -> PlaceHost {
-        let tlsa = tlsa.iter().map(|(usage, len)| Tlsa { usage: *usage, selector: 1, matching: 1, data: vec![0; *len] });
+        let tlsa = tlsa.iter().map(|(usage, len)| Tlsa {
+            usage: *usage,
+            selector: 1,
+            matching: 1,
+            data: vec![0; *len],
+        });
         PlaceHost { name: name.into(), ips: Vec::new(), tlsa: tlsa.collect(), unproved: None }
     }
 
@@ -200,9 +213,12 @@ mod tests {
     #[test]
     fn requiretls_wants_the_name_of_the_server_proved() {
         let good = host("mx.far.example", &[]);
-        for (mode, secure, barred) in
-            [(None, false, true), (None, true, false), (Some("enforce"), false, false), (Some("testing"), false, false)]
-        {
+        for (mode, secure, barred) in [
+            (None, false, true),
+            (None, true, false),
+            (Some("enforce"), false, false),
+            (Some("testing"), false, false),
+        ] {
             let place = place(mode, secure);
             let demand = of(&place, &good);
             assert_eq!(demand.barred(&place, &good, true).is_some(), barred, "{mode:?} {secure}");

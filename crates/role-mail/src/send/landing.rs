@@ -17,8 +17,14 @@ const ALERT_EVERY: Span = Span::hours(24);
 
 /// One recipient's outcome.
 enum Said {
-    Taken { reply: Reply, dsn: bool },
-    Refused { stage: Stage, reply: Reply },
+    Taken {
+        reply: Reply,
+        dsn: bool,
+    },
+    Refused {
+        stage: Stage,
+        reply: Reply,
+    },
     Unfit(Enhanced, String),
     NoAnswer(String),
     /// A policy forbids it for now.
@@ -285,11 +291,20 @@ fn fact(
 }
 
 /// A recipient's failure, for the walk.
-pub(super) fn note_failure(flight: &mut Flight, slot: usize, says: &str, now: Now) {
+pub(super) fn note_failure(
+    flight: &mut Flight,
+    slot: usize,
+    (says, status, reply): (&str, Enhanced, Option<&str>),
+    now: Now,
+) {
     let kind =
         if says.starts_with("It could not be handed over within") { "send.expired" } else { "send.failed" };
     let fact = Fact::new(kind, now).message(flight.entry.message).about(&flight.slots[slot].rcpt.address);
-    flight.facts.push(fact.with("says", says.to_owned()));
+    let mut fact = fact.with("says", says.to_owned()).with("status", status.to_string());
+    if let Some(reply) = reply.filter(|r| !r.trim().is_empty()) {
+        fact = fact.with("reply", reply.to_owned());
+    }
+    flight.facts.push(fact);
 }
 
 /// Automatic decisions: one audit line each.

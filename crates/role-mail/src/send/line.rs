@@ -346,10 +346,13 @@ impl Talk<'_> {
             Demand::Dane => "a TLSA record names the certificate".to_owned(),
             Demand::Encrypted => "no TLSA record can be used; TLS is spoken".to_owned(),
             Demand::Enforced { .. } => "the server is named and its certificate is good".to_owned(),
-            Demand::Tested { fits: false } => "the policy does not name the server; sent nevertheless".to_owned(),
+            Demand::Tested { fits: false } => {
+                "the policy does not name the server; sent nevertheless".to_owned()
+            }
             Demand::Tested { .. } if verified => "the server is named and its certificate is good".to_owned(),
             Demand::Tested { .. } => {
-                let why = self.doubt.get().map_or("it does not speak TLS".to_owned(), |doubt| doubt.to_string());
+                let why =
+                    self.doubt.get().map_or("it does not speak TLS".to_owned(), |doubt| doubt.to_string());
                 format!("{why}; sent nevertheless")
             }
         };

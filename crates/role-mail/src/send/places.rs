@@ -91,8 +91,7 @@ fn nowhere(permanent: bool, status: (u8, u16, u16), says: impl Into<String>) -> 
 /// Asks DNS. `own` is our host name: mail is not sent to ourselves (RFC 5321 §5.1).
 pub async fn find(dns: &dyn Dns, domain: &Domain, own: &str, dnssec: bool) -> (Found, Span) {
     if let Some(ip) = domain.literal_ip() {
-        let host =
-            PlaceHost { name: domain.to_string(), ips: vec![ip], tlsa: Vec::new(), unproved: None };
+        let host = PlaceHost { name: domain.to_string(), ips: vec![ip], tlsa: Vec::new(), unproved: None };
         return (Ok(Arc::new(Place::new(vec![domain.to_string()], vec![host], false))), Span::secs(TTL.1));
     }
     match mx_hosts(dns, domain, own).await {
@@ -209,7 +208,10 @@ mod tests {
     fn behind_relays_a_silent_name_server_holds_nothing_up() {
         let domain = Domain::new("dest.example").expect("a domain");
         let silent = || Err(nowhere(false, (4, 4, 3), "no answer"));
-        assert_eq!(behind_relays(silent(), &domain).map(|p| p.names.clone()), Ok(vec!["dest.example".to_owned()]));
+        assert_eq!(
+            behind_relays(silent(), &domain).map(|p| p.names.clone()),
+            Ok(vec!["dest.example".to_owned()])
+        );
         let gone = Err(nowhere(true, (5, 1, 2), "no such domain"));
         assert!(behind_relays(gone, &domain).is_err(), "what is known not to exist stays so");
     }

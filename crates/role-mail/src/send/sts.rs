@@ -146,8 +146,7 @@ async fn keep(site: &Site, domain: &Domain, (id, text, policy): (&str, String, P
     let early = RENEW_BEFORE.min(Span::ms(age.as_ms() / 2));
     let until = now + age;
     let refresh = now + Span::ms(age.as_ms() - early.as_ms());
-    let row =
-        StsRow { domain: domain.to_string(), id: id.to_owned(), text, fetched: now, refresh, until };
+    let row = StsRow { domain: domain.to_string(), id: id.to_owned(), text, fetched: now, refresh, until };
     let kept = row.clone();
     if let Err(why) = site.store().commit(Vec::new(), move |batch| tls::keep_policy(batch, &kept)).await {
         tracing::warn!(%why, %domain, "an MTA-STS policy could not be kept");
@@ -181,7 +180,8 @@ async fn document(site: &Site, domain: &Domain) -> Result<String, Unfetched> {
         let why = format!("{host} shows a certificate that is not good for this name");
         return Err(Unfetched(Failure::StsWebpkiInvalid, why));
     }
-    let kind = got.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let kind =
+        got.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match (got.status, kind.as_str()) {
         (200, "text/plain") => String::from_utf8(got.body)
             .map_err(|_| Unfetched(Failure::StsPolicyInvalid, "it is no text".to_owned())),
@@ -219,7 +219,9 @@ async fn round(site: &Site) {
         if renewed {
             continue;
         }
-        let put_off = site.store().commit(Vec::new(), move |b| tls::put_off_policy(b, &row.domain, now + Span::hours(1)));
+        let put_off = site
+            .store()
+            .commit(Vec::new(), move |b| tls::put_off_policy(b, &row.domain, now + Span::hours(1)));
         if let Err(why) = put_off.await {
             return tracing::warn!(%why, "the renewal of an MTA-STS policy could not be put off");
         }

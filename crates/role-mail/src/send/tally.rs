@@ -80,7 +80,12 @@ mod tests {
         (0..WAITING_MAX + 100).for_each(|n| add(n, None));
         let taken = tallies.take();
         assert!(taken.len() <= WAITING_MAX + 1 && tallies.is_empty(), "{}", taken.len());
-        let of = |result: &str| taken.iter().find(|(k, _)| k.domain == "d0.example" && k.result == result).map(|(k, n)| (k.day, *n));
+        let of = |result: &str| {
+            taken
+                .iter()
+                .find(|(k, _)| k.domain == "d0.example" && k.result == result)
+                .map(|(k, n)| (k.day, *n))
+        };
         assert_eq!((of(""), of("certificate-expired")), (Some((3, 3)), Some((3, 1))));
         assert_eq!(taken.iter().map(|(_, n)| n).sum::<u64>(), 3 + WAITING_MAX as u64 + 100);
     }

@@ -508,7 +508,9 @@ impl Yard {
             flight.slots[slot].rcpt.last.as_ref().filter(|l| !l.egress.is_empty()).map(|l| l.reply.clone());
         let reply =
             if replies.len() > 1 { Some(replies.join(" / ")) } else { replies.into_iter().next().or(last) };
-        landing::note_failure(flight, slot, &says, self.site.now());
+        // A remote server may refuse without a word; the walk and the notice still say something.
+        let says = if says.trim().is_empty() { message::dsn::plain_words(status).to_owned() } else { says };
+        landing::note_failure(flight, slot, (&says, status, reply.as_deref()), self.site.now());
         flight.fail(slot, status, says, reply);
     }
 
