@@ -168,10 +168,13 @@ async fn text<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> String {
     text
 }
 
+/// A certificate to show, and what to answer.
+type Says = Option<(Arc<ServerConfig>, String)>;
+
 /// A web server that says one thing.
 #[derive(Clone, Default)]
 pub struct Web {
-    says: Arc<Mutex<Option<(Arc<ServerConfig>, String)>>>,
+    says: Arc<Mutex<Says>>,
     calls: Arc<AtomicU64>,
 }
 
@@ -207,7 +210,7 @@ impl Web {
     }
 }
 
-async fn answer(stream: TcpStream, says: Option<(Arc<ServerConfig>, String)>) {
+async fn answer(stream: TcpStream, says: Says) {
     let Some((config, answer)) = says else { return };
     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
     let mut stream = BufReader::new(stream);
