@@ -274,7 +274,7 @@ async fn log_in(site: &Site, egress: &Egress, relay: &Relay) -> Result<(), Strin
         manners.login = Some(Login { user, password, nonce });
     }
     let name = relay.host.clone();
-    let tls = ClientTls { roots: site.roots().clone(), trust: Trust::Names(vec![name.clone()]), name };
+    let tls = ClientTls::new(site.roots().clone(), &*name, Trust::Names(vec![name.clone()]));
     let wires = Wires {
         clock: site.world().clock.clone(),
         tls: Tls::Client { tls: Arc::new(tls), implicit: relay.tls == RelayTls::Implicit },
