@@ -35,6 +35,8 @@ struct Client {
     shown: Vec<Option<u32>>,
     flags: BTreeMap<u32, Vec<String>>,
     qresync: bool,
+    /// Opened with EXAMINE: changes are refused, and told no differently.
+    read_only: bool,
     log: VecDeque<String>,
 }
 
@@ -57,6 +59,7 @@ impl Client {
             shown: Vec::new(),
             flags: BTreeMap::new(),
             qresync: dice.chance(0.4),
+            read_only: dice.chance(0.2),
             log: VecDeque::new(),
         };
         client.run("LOGIN joe pw");
@@ -86,7 +89,7 @@ impl Client {
     }
 
     fn select(&mut self) {
-        self.send("SELECT INBOX", false, None);
+        self.send(if self.read_only { "EXAMINE INBOX" } else { "SELECT INBOX" }, false, None);
         if let Some(running) = &mut self.running {
             running.selects = true;
         }
@@ -283,7 +286,7 @@ impl Client {
             2 => self.send(&format!("{uid}FETCH {numbers} (UID BODY[TEXT])"), by_number, None),
             3 | 4 => self.send(&format!("{uid}STORE {numbers} {sign}FLAGS ({flag})"), by_number, None),
             5 => match uids {
-                Some(known) => {
+                Some(known) if !self.read_only => {
                     let silent = Some((adds, flag.to_owned(), known));
                     self.send(
                         &format!("{uid}STORE {numbers} {sign}FLAGS.SILENT ({flag})"),
@@ -291,7 +294,7 @@ impl Client {
                         silent,
                     );
                 }
-                None => self.send("NOOP", false, None),
+                _ => self.send("NOOP", false, None),
             },
             6 => self.send(&format!("{uid}SEARCH {numbers} UNSEEN"), by_number, None),
             7 => self.send("EXPUNGE", false, None),

@@ -4,7 +4,8 @@
 //! out and writes many in one commit. What was never offered is worked out when first asked for.
 //! Recently used summaries stay in memory, bounded by [`CACHE_BYTES_MAX`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,8 +21,13 @@ pub const CACHE_BYTES_MAX: usize = 48 << 20;
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Bodies longer than this are left to their first reader.
 pub const OFFER_LEN_MAX: usize = 256 << 10;
+/// Summaries worked out that wait to be written; of more, the first reader works them out again.
+pub const READY_BYTES_MAX: usize = 32 << 20;
 /// Summaries written in one commit.
 const COMMIT_MAX: usize = 512;
+/// Bodies are numbered as they come, so a page of a folder mostly is a run of numbers: where at most
+/// every second number of the run is wanted, it is read as one range.
+const SPARSE: i64 = 2;
 /// Summaries worked out before others get their turn.
 const TURN: usize = 32;
 
@@ -35,9 +41,39 @@ struct State {
     waiting_bytes: usize,
     /// Worked out, to be written.
     ready: Vec<(BodyId, Bytes)>,
-    young: HashMap<i64, Bytes>,
-    old: HashMap<i64, Bytes>,
+    ready_bytes: usize,
+    young: Cache,
+    old: Cache,
     young_bytes: usize,
+}
+
+type Cache = HashMap<i64, Bytes, Spread>;
+
+/// Body numbers are ours and count up: no stranger chooses them, so one multiplication is hash enough.
+#[derive(Clone, Copy, Default)]
+struct Spread(u64);
+
+impl BuildHasher for Spread {
+    type Hasher = Spread;
+    fn build_hasher(&self) -> Spread {
+        Spread(0)
+    }
+}
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_i64(i64::from(b));
+        }
+    }
+    fn write_i64(&mut self, n: i64) {
+        // The golden ratio in 64 bits; the table reads the upper bits and the lower ones.
+        let mixed = (self.0 ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
 }
 
 impl State {
@@ -72,17 +108,20 @@ impl Digests {
             state.waiting.push_back((body, bytes));
         }
     }
-    /// Hands in a summary that was worked out before its body's commit.
+    /// Hands in a summary that was worked out before its body's commit. New mail is what is asked
+    /// for next, so it is kept at hand too.
     pub fn ready(&self, body: BodyId, summary: Bytes) {
         let mut state = self.state();
-        if state.ready.len() < COMMIT_MAX * 16 {
+        state.put(body, summary.clone());
+        if state.ready_bytes + summary.len() <= READY_BYTES_MAX {
+            state.ready_bytes += summary.len();
             state.ready.push((body, summary));
         }
     }
     /// Drops what is in memory.
     pub fn shrink(&self) {
         let mut state = self.state();
-        (state.young, state.old, state.young_bytes) = (HashMap::new(), HashMap::new(), 0);
+        (state.young, state.old, state.young_bytes) = (Cache::default(), Cache::default(), 0);
     }
 }
 
@@ -99,13 +138,13 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
         let last = turn.is_empty();
         for (body, bytes) in turn {
             let summary = Bytes::from(Summary::of(&bytes).to_bytes());
-            hub.digests().state().ready.push((body, summary));
+            hub.digests().ready(body, summary);
         }
-        let full = hub.digests().state().ready.len() >= COMMIT_MAX;
-        if last || full {
+        let ready = hub.digests().state().ready.len();
+        if last || ready >= COMMIT_MAX {
             write(store, hub).await?;
         }
-        if last {
+        if last && ready <= COMMIT_MAX {
             return Ok(());
         }
         tokio::task::yield_now().await;
@@ -113,7 +152,13 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
 }
 
 async fn write(store: &Store, hub: &Hub) -> Result<(), StoreError> {
-    let ready = std::mem::take(&mut hub.digests().state().ready);
+    let ready: Vec<(BodyId, Bytes)> = {
+        let mut state = hub.digests().state();
+        let n = state.ready.len().min(COMMIT_MAX);
+        let ready: Vec<_> = state.ready.drain(..n).collect();
+        state.ready_bytes -= ready.iter().map(|r| r.1.len()).sum::<usize>();
+        ready
+    };
     if ready.is_empty() {
         return Ok(());
     }
@@ -149,15 +194,13 @@ pub async fn summaries(
     // One that was written a moment ago may not be seen yet: then it is worked out again.
     let stored = store.glance(|conn| stored(conn, missing))?;
     for (n, body, found) in stored {
-        let summary = match found {
-            Some(summary) => summary,
-            None => match work_out(store, hub, body).await? {
-                Some(summary) => summary,
-                None => continue,
-            },
+        out[n] = match found {
+            Some(summary) => {
+                hub.digests().state().put(body, summary.clone());
+                Some(summary)
+            }
+            None => work_out(store, hub, body).await?,
         };
-        hub.digests().state().put(body, summary.clone());
-        out[n] = Some(summary);
     }
     Ok(out)
 }
@@ -165,16 +208,32 @@ pub async fn summaries(
 type Found = Vec<(usize, BodyId, Option<Bytes>)>;
 
 fn stored(conn: &rusqlite::Connection, wanted: Vec<(usize, BodyId)>) -> Result<Found, StoreError> {
+    let whole = |bytes: &[u8]| {
+        // One written by another version is worked out anew.
+        Summary::packed_envelope(bytes).is_some().then(|| Bytes::copy_from_slice(bytes))
+    };
+    let low = wanted.iter().map(|w| w.1.0).min().unwrap_or(0);
+    let high = wanted.iter().map(|w| w.1.0).max().unwrap_or(0);
+    if (high - low) / SPARSE < wanted.len() as i64 {
+        let mut read =
+            conn.prepare_cached("SELECT body, bytes FROM mb_summary WHERE body BETWEEN ?1 AND ?2")?;
+        let mut rows = read.query([low, high])?;
+        let mut found = BTreeMap::new();
+        while let Some(r) = rows.next()? {
+            found.insert(r.get::<_, i64>(0)?, r.get_ref(1)?.as_blob().ok().and_then(whole));
+        }
+        let of = |(n, body): (usize, BodyId)| (n, body, found.get(&body.0).cloned().flatten());
+        return Ok(wanted.into_iter().map(of).collect());
+    }
     let mut read = conn.prepare_cached("SELECT bytes FROM mb_summary WHERE body = ?1")?;
     let mut out = Vec::with_capacity(wanted.len());
     for (n, body) in wanted {
         let mut rows = read.query([body.0])?;
         let bytes = match rows.next()? {
-            Some(r) => r.get_ref(0)?.as_blob().ok().map(Bytes::copy_from_slice),
+            Some(r) => r.get_ref(0)?.as_blob().ok().and_then(whole),
             None => None,
         };
-        // One written by another version is worked out anew.
-        out.push((n, body, bytes.filter(|b| Summary::packed_envelope(b).is_some())));
+        out.push((n, body, bytes));
     }
     Ok(out)
 }

@@ -177,7 +177,10 @@ impl Server {
             (Stage::Body { .. }, Answer::Bytes(bytes)) => self.fetch_bytes(fetch, &bytes, false),
             // Amid a literal nothing can be said any more.
             (Stage::Body { .. }, Answer::Refused(_)) => self.hang_up(),
-            (_, Answer::Refused(why)) => self.refuse(std::mem::take(&mut fetch.tag), &why),
+            // RFC 9051 §7.5.1: a FETCH by number keeps expunges back, refused or not.
+            (_, Answer::Refused(why)) => {
+                self.finish(Tail::refused(std::mem::take(&mut fetch.tag), &why).by(fetch.by))
+            }
             _ => stdx::never!("an answer that fits no open question of FETCH"),
         }
     }

@@ -21,7 +21,8 @@ impl Server {
     fn meant(&mut self, tag: &str, by: By, which: &Which, changes: bool) -> Option<UidSet> {
         let open = self.folder.as_ref()?;
         if changes && open.read_only {
-            self.refuse(tag.to_owned(), &Refusal::new(Code::NoPerm, READ_ONLY));
+            let refusal = Refusal::new(Code::NoPerm, READ_ONLY);
+            self.finish(Tail::refused(tag.to_owned(), &refusal).by(by));
             return None;
         }
         match open.resolve(by, which) {

@@ -1,7 +1,7 @@
 //! FETCH, a page at a time.
 
 use ::imap::ask::{Answer, FetchAsk, Needs, Page, Row, Texts};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use mailbox::{Flags, Row as Kept, digest};
 use message::Summary;
 use store::{Body, BodyId};
@@ -99,7 +99,7 @@ impl Desk {
         let most = if reads { TEXT_ROWS / 4 } else { TEXT_ROWS };
         page.more |= picked.len() > most;
         let picked = &picked[..picked.len().min(most)];
-        let summaries = match summarised {
+        let mut summaries = match summarised {
             true => {
                 let bodies: Vec<BodyId> = picked.iter().map(|r| r.body).collect();
                 digest::summaries(self.store(), self.hub(), &bodies).await.map_err(translate::refusal)?
@@ -119,15 +119,22 @@ impl Desk {
                 page.more = true;
                 return Ok(());
             }
-            let summary = summaries.get(n).cloned().flatten();
-            let body = bodies.get(n).and_then(Option::as_ref);
-            match text_of(ask, kept, summary, body).await {
-                Ok(Some(texts)) => {
+            let summary = summaries.get_mut(n).and_then(Option::take);
+            let mut texts = Box::<Texts>::default();
+            let told = match reads {
+                false => Ok(columns(&mut texts, ask.needs, kept, summary)),
+                true => {
+                    let body = bodies.get(n).and_then(Option::as_ref);
+                    contents(&mut texts, ask, (kept, body), summary).await
+                }
+            };
+            match told {
+                Ok(true) => {
                     bytes += sections::weight(&texts.parts);
-                    page.rows.push(Row { texts: Some(Box::new(texts)), ..row(kept) });
+                    page.rows.push(Row { texts: Some(texts), ..row(kept) });
                 }
                 // Expunged meanwhile by another session, and its text is gone.
-                Ok(None) => {}
+                Ok(false) => {}
                 // A damaged message ends the command, but those before it are told first.
                 Err(refusal) if page.rows.is_empty() => return Err(refusal),
                 Err(_) => {
@@ -140,50 +147,69 @@ impl Desk {
     }
 }
 
-async fn text_of(
-    ask: &FetchAsk,
-    kept: &Kept,
-    summary: Option<Bytes>,
-    body: Option<&Body>,
-) -> Result<Option<Texts>, ::imap::Refusal> {
-    let needs = ask.needs;
-    let mut texts = Texts::default();
-    if needs.has(FROM_SUMMARY) {
-        let Some(packed) = &summary else { return Ok(None) };
-        let part = |found: Option<&[u8]>| found.map_or_else(Bytes::new, |f| packed.slice_ref(f));
-        if needs.has(Needs::ENVELOPE) {
-            texts.envelope = part(Summary::packed_envelope(packed));
-        }
-        if needs.has(Needs::BODY) {
-            texts.body = part(Summary::packed_body(packed));
-        }
-        if needs.has(Needs::BODY_STRUCTURE) {
-            texts.body_structure = part(Summary::packed_bodystructure(packed));
-        }
-        if needs.has(Needs::THREAD_ID) {
-            texts.thread_id = Summary::from_bytes(packed).map(|s| thread_id(&s, kept.body));
-        }
-    }
+/// What a row says from its summary and its columns; false if the summary is gone. This is the hot
+/// path of ENVELOPE and BODYSTRUCTURE: what is wanted last takes the summary itself.
+fn columns(texts: &mut Texts, needs: Needs, kept: &Kept, summary: Option<Bytes>) -> bool {
     if needs.has(Needs::EMAIL_ID) {
         texts.email_id = email_id(kept.body);
     }
     if needs.has(Needs::SAVE_DATE) {
         texts.save_date = Some(translate::date(i64::from(kept.saved), 0));
     }
-    if needs.has(Needs::PREVIEW.with(Needs::SECTIONS)) {
-        let Some(body) = body else { return Ok(None) };
-        let reader = sections::Reader { body, summary: &summary };
-        if needs.has(Needs::PREVIEW) && !needs.has(Needs::PREVIEW_LAZY) {
-            texts.preview = reader.preview().await?;
+    if !needs.has(FROM_SUMMARY) {
+        return true;
+    }
+    let Some(packed) = summary else { return false };
+    if needs.has(Needs::THREAD_ID) {
+        texts.thread_id = Summary::from_bytes(&packed).map(|s| thread_id(&s, kept.body));
+    }
+    if needs.has(Needs::BODY) {
+        texts.body = part(packed.clone(), Summary::packed_body);
+    }
+    match (needs.has(Needs::ENVELOPE), needs.has(Needs::BODY_STRUCTURE)) {
+        (true, true) => {
+            texts.envelope = part(packed.clone(), Summary::packed_envelope);
+            texts.body_structure = part(packed, Summary::packed_bodystructure);
         }
-        if needs.has(Needs::SECTIONS) {
-            match reader.parts(&ask.sections).await? {
-                Some(parts) => texts.parts = parts,
-                None => return Ok(None),
-            }
+        (true, false) => texts.envelope = part(packed, Summary::packed_envelope),
+        (false, true) => texts.body_structure = part(packed, Summary::packed_bodystructure),
+        (false, false) => {}
+    }
+    true
+}
+
+/// One part of a packed summary, without another count of who holds it.
+fn part(mut packed: Bytes, of: fn(&[u8]) -> Option<&[u8]>) -> Bytes {
+    let Some(found) = of(&packed) else { return Bytes::new() };
+    let (start, len) = (found.as_ptr() as usize - packed.as_ptr() as usize, found.len());
+    packed.advance(start);
+    packed.truncate(len);
+    packed
+}
+
+/// The same with contents of the message itself; false if it is gone.
+async fn contents(
+    texts: &mut Texts,
+    ask: &FetchAsk,
+    (kept, body): (&Kept, Option<&Body>),
+    summary: Option<Bytes>,
+) -> Result<bool, ::imap::Refusal> {
+    let needs = ask.needs;
+    if !columns(texts, needs, kept, summary.clone()) {
+        return Ok(false);
+    }
+    let Some(body) = body else { return Ok(false) };
+    let reader = sections::Reader { body, summary: &summary };
+    if needs.has(Needs::PREVIEW) && !needs.has(Needs::PREVIEW_LAZY) {
+        texts.preview = reader.preview().await?;
+    }
+    if needs.has(Needs::SECTIONS) {
+        match reader.parts(&ask.sections).await? {
+            Some(parts) => texts.parts = parts,
+            None => return Ok(false),
         }
     }
-    Ok(Some(texts))
+    Ok(true)
 }
 
 /// Whether the columns every row has are all that is wanted.
