@@ -95,7 +95,7 @@ class Farm:
                               input=stdin)
         if check and done.returncode != 0:
             raise AssertionError("postroad %s: exit %d\n%s%s" % (" ".join(args), done.returncode, done.stdout, done.stderr))
-        return done.stdout
+        return done.stdout if check else done.stdout + done.stderr
 
     def imap_client(self, account=None):
         account = account or self.a

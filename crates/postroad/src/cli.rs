@@ -330,8 +330,13 @@ pub enum QueueVerb {
 pub enum RouteVerb {
     /// Ways that are not simply open, or all ways to one group
     Show { group: Option<String> },
-    /// Why mail for an address or a domain leaves as it does
-    Why { destination: String },
+    /// A dry run: what would happen to mail for an address or a domain now, and why
+    Why {
+        destination: String,
+        /// As mail of this sender or domain; without it, signed mail of ours
+        #[arg(long, value_name = "DOMAIN")]
+        from: Option<String>,
+    },
     /// Send a destination (a domain, host:NAME or group:NAME) by one egress
     Pin {
         destination: String,
@@ -339,6 +344,12 @@ pub enum RouteVerb {
         /// For this long; without it until unpinned
         #[arg(long = "for", value_name = "TIME", value_parser = span)]
         for_time: Option<stdx::Span>,
+        /// Until this moment, UTC: "2026-11-30 18:00"
+        #[arg(long, value_name = "MOMENT", value_parser = moment, conflicts_with = "for_time")]
+        until: Option<stdx::Now>,
+        /// Shown beside it
+        #[arg(long, default_value = "")]
+        note: String,
     },
     /// Let a destination's way be chosen again
     Unpin { destination: String },
@@ -402,6 +413,29 @@ fn span(text: &str) -> Result<stdx::Span, String> {
 fn size(text: &str) -> Result<stdx::Bytes, String> {
     config::value::size(text)
 }
+/// "2026-11-30 18:00", "2026-11-30T18:00:00Z", or a day alone.
+fn moment(text: &str) -> Result<stdx::Now, String> {
+    let wrong = || format!("\"{text}\" is no moment: write it like 2026-11-30 18:00 (UTC)");
+    let parts: Vec<u32> = text
+        .trim_end_matches('Z')
+        .split(['-', ' ', 'T', ':'])
+        .map(|p| p.parse().map_err(|_| wrong()))
+        .collect::<Result<_, _>>()?;
+    let part = |n: usize| parts.get(n).copied().unwrap_or(0);
+    let (month, day, hour, minute, second) = (part(1), part(2), part(3), part(4), part(5));
+    let sound = (3..=6).contains(&parts.len())
+        && (1970..3000).contains(&part(0))
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !sound {
+        return Err(wrong());
+    }
+    let days = stdx::time::days_from_civil(i64::from(part(0)), month, day) as u64;
+    Ok(stdx::Now::from_secs(days * 86_400 + u64::from(hour * 3600 + minute * 60 + second)))
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,6 +444,20 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_are_read_in_utc() {
+        for (text, want) in [
+            ("2026-11-30 18:00", Some("2026-11-30T18:00:00Z")),
+            ("2026-11-30T18:00:05Z", Some("2026-11-30T18:00:05Z")),
+            ("2026-11-30", Some("2026-11-30T00:00:00Z")),
+            ("18:00", None),
+            ("2026-13-01", None),
+            ("tomorrow", None),
+        ] {
+assert_eq!(moment(text).ok().map(stdx::Now::iso).as_deref(), want, "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod dnsbl;
 pub mod dossier;
 pub mod egress;
 pub mod event;
+pub mod explain;
 pub mod group;
 pub mod learn;
 pub mod linear;

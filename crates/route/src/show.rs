@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stdx::Now;
 
-use crate::state::{Evidence, Lane, Mood, Pin, STEPS, State};
+use crate::state::{EVIDENCE_MAX, Evidence, Lane, Mark, Mood, Pin, STEPS, State};
 
 /// One egress towards one group.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,7 +48,17 @@ fn row(group: &str, egress: &str, lane: &Lane, now: Now) -> Row {
         }
         Mood::Open => ("open".to_owned(), None, None, Vec::new()),
     };
-    let refused = lane.marks.iter().filter(|(_, m)| lane.holds(m)).map(|(d, _)| d.clone()).take(20).collect();
+    let held: Vec<_> = lane.marks.iter().filter(|(_, m)| lane.holds(m)).collect();
+    let open = matches!(lane.mood, Mood::Open) && !held.is_empty();
+    let (since, next_probe, evidence) = match open {
+        true => (
+            held.iter().map(|(_, m)| m.first_refused).min(),
+            next_probe.or(held.iter().map(|(_, m)| m.next_probe).min()),
+            held.iter().take(EVIDENCE_MAX).map(|(d, m)| said(d, m)).collect(),
+        ),
+        false => (since, next_probe, evidence),
+    };
+    let refused = held.iter().map(|(d, _)| (*d).clone()).take(20).collect();
     Row {
         group: group.to_owned(),
         egress: egress.to_owned(),
@@ -59,6 +69,10 @@ fn row(group: &str, egress: &str, lane: &Lane, now: Now) -> Row {
         refused_domains: refused,
         evidence,
     }
+}
+
+fn said(domain: &str, mark: &Mark) -> Evidence {
+    Evidence { at: mark.refused, domain: domain.to_owned(), reply: mark.reply.clone(), ..Evidence::default() }
 }
 
 /// Pins that still hold.

@@ -3,16 +3,18 @@
 use role_mail::Site;
 use route::state::{Pin, PinScope};
 use serde_json::json;
-use stdx::Now;
-use world::DnsError;
+use stdx::{Now, Span};
 
 use super::{Answer, Order, Reply, says, table};
 
 pub(super) async fn carry_out(site: &Site, order: Order) -> Answer {
     match order {
         Order::RouteShow { group } => show(site, group.as_deref()),
-        Order::RouteWhy { destination } => explain(site, &destination).await,
-        Order::RoutePin { destination, egress, for_ms } => pin(site, &destination, egress, for_ms).await,
+        Order::RouteWhy { destination, from } => explain(site, &destination, from.as_deref()).await,
+        Order::RoutePin { destination, egress, for_ms, until_ms, note } => {
+            let until = until_ms.map(Now).or(for_ms.map(|ms| site.now() + Span::ms(ms)));
+            pin(site, &destination, (egress, note), until).await
+        }
         Order::RouteUnpin { destination } => unpin(site, &destination).await,
         _ => Err("This order is about something else.".into()),
     }
@@ -36,7 +38,8 @@ fn show(site: &Site, group: Option<&str>) -> Answer {
         .map(|r| {
             let probe = r.next_probe.as_ref().map(|at| format!("next probe {at}")).unwrap_or_default();
             let since = r.since.as_ref().map(|at| format!("since {at}")).unwrap_or_default();
-            vec![r.group.clone(), r.egress.clone(), r.state.clone(), since, probe, refused(r)]
+            let said = r.evidence.last().map(|e| format!("last said: {}", e.reply)).unwrap_or_default();
+            vec![r.group.clone(), r.egress.clone(), r.state.clone(), since, probe, refused(r), said]
         })
         .collect();
     for pin in &pins {
@@ -57,57 +60,71 @@ fn refused(row: &route::show::Row) -> String {
     format!("refused for {}", row.refused_domains.join(", "))
 }
 
-/// The destination's hosts, its group, and what is known of each way to it.
-async fn explain(site: &Site, text: &str) -> Answer {
-    let name = super::domain(text.rsplit_once('@').map_or(text, |(_, domain)| domain))?;
-    let mut hosts = match site.world().dns.mx(name.as_str()).await {
-        Ok(answer) => answer.records,
-        Err(DnsError::NoData) => Vec::new(),
-        Err(DnsError::NoName) => return Err(format!("The domain {name} does not exist.")),
-        Err(DnsError::Failed(why)) => {
-            return Err(format!("The DNS does not answer for {name} ({why}); try again."));
-        }
-    };
-    hosts.sort();
-    let mut hosts: Vec<String> = hosts.into_iter().map(|mx| mx.host).collect();
-    if hosts.is_empty() {
-        // RFC 5321 §5.1: without MX records the domain itself is the host.
-        hosts.push(name.to_string());
-    }
-    if hosts.iter().all(String::is_empty) {
-        return Err(format!("{name} says that it takes no mail (null MX)."));
-    }
-    let (now, settings) = (site.now(), site.settings());
-    let group = route::group_of(&name, &hosts, &route::Banners::new());
-    let (rows, pin) = {
+/// A dry run: the destination's hosts as this host looks them up, its group, what would happen to
+/// a message now, and each way with its state, its evidence and its next probe.
+async fn explain(site: &Site, text: &str, from: Option<&str>) -> Answer {
+    let name = |text: &str| super::domain(text.rsplit_once('@').map_or(text, |(_, domain)| domain));
+    let (domain, from) = (name(text)?, from.map(name).transpose()?);
+    let run = role_mail::send::explain::explain(site, &domain, from.as_ref()).await?;
+    let pin = {
         let state = site.outbound().routes();
-        (
-            route::show::rows(&state, Some(&group), now),
-            state.pin_for(&group, name.as_str(), &hosts, now).cloned(),
-        )
+        let hosts: Vec<String> = run.hosts.iter().map(|(name, _)| name.clone()).collect();
+        state.pin_for(&run.explained.group, domain.as_str(), &hosts, site.now()).cloned()
     };
-    let mut lines = vec![
-        vec!["hosts".to_owned(), hosts.join(", ")],
-        vec!["group".to_owned(), format!("{group}: what is learned from one of its domains counts for all")],
-    ];
+    let mut lines = run.hosts.iter().map(|(host, ips)| {
+        let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        vec!["host".to_owned(), format!("{host} [{}]", ips.join(", "))]
+    });
+    let mut lines: Vec<Vec<String>> = lines.by_ref().collect();
+    let mut say = |what: &str, words: String| lines.push(vec![what.to_owned(), words]);
+    let group = &run.explained.group;
+    say("group", format!("{group}: what is learned from one of its domains counts for all"));
+    say(
+        "sender",
+        run.from.clone().unwrap_or_else(|| "any of ours, signed (--from DOMAIN asks for one)".into()),
+    );
+    say("now", run.explained.now.clone());
+    run.explained.because.iter().for_each(|why| say("", format!("because {why}")));
     if let Some(pin) = &pin {
-        lines
-            .push(vec!["pinned".into(), format!("to {} by order ({})", pin.egress, scope_words(&pin.scope))]);
+        let until = pin.until.map_or("until unpinned".to_owned(), |at| format!("until {}", Now(at).iso()));
+        say(
+            "pinned",
+            format!("{} to {} by {} {until} {}", scope_words(&pin.scope), pin.egress, pin.by, pin.note),
+        );
     }
-    for egress in &settings.egresses {
-        let known = rows.iter().find(|row| row.egress == egress.name);
-        let words = known.map_or("open; nothing was ever said against it".to_owned(), |row| {
-            let said: Vec<String> = row.evidence.iter().map(|e| e.reply.clone()).collect();
-            let since = row.since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
-            let because =
-                if said.is_empty() { String::new() } else { format!(", because: {}", said.join("; ")) };
-            format!("{}{since}{because}  {}", row.state, refused(row)).trim_end().to_owned()
-        });
-        lines.push(vec![format!("egress {}", egress.name), words]);
+    for leg in &run.explained.legs {
+        leg_words(leg).into_iter().for_each(|(what, words)| say(&what, words));
     }
-    let json = json!({ "domain": name.as_str(), "hosts": hosts, "group": group, "rows": rows,
-        "pin": pin.map(|p| p.egress) });
+    let mut json = serde_json::to_value(&run).map_err(|e| e.to_string())?;
+    json["pin"] = json!(pin.map(|p| p.egress));
     Ok(Reply::new(table(&lines), json))
+}
+
+fn leg_words(leg: &route::explain::Leg) -> Vec<(String, String)> {
+    let alone = leg.would.strip_prefix("it would ").unwrap_or(&leg.would);
+    let state = leg.known.as_ref().map_or("open", |row| row.state.as_str());
+    let mut out = vec![(
+        format!("egress {}", leg.egress),
+        format!("{state}, score {:.2}; alone it would {alone}", leg.score),
+    )];
+    let mut add = |words: String| out.push((String::new(), words));
+    match &leg.known {
+        None => add("nothing was ever said for or against it here".to_owned()),
+        Some(row) => {
+            if let Some(since) = &row.since {
+                add(format!(
+                    "since {since}{}",
+                    row.next_probe.as_ref().map_or(String::new(), |at| format!(", next probe {at}"))
+                ));
+            }
+            row.evidence
+                .iter()
+                .for_each(|e| add(format!("{} {} said: {}", Now(e.at).iso(), e.domain, e.reply)));
+        }
+    }
+    leg.because.iter().skip(1).for_each(|why| add(format!("because {why}")));
+    add(format!("by hand: {}", leg.by_hand));
+    out
 }
 
 /// `group:NAME`, `host:NAME`, or a domain.
@@ -128,27 +145,50 @@ fn scope_words(scope: &PinScope) -> String {
     }
 }
 
-async fn pin(site: &Site, destination: &str, egress: String, for_ms: Option<u64>) -> Answer {
+async fn pin(site: &Site, destination: &str, (egress, note): (String, String), until: Option<Now>) -> Answer {
     let scope = scope(destination)?;
     let settings = site.settings();
     let names: Vec<&str> = settings.egresses.iter().map(|e| e.name.as_str()).collect();
     if !names.contains(&egress.as_str()) {
         return Err(format!("There is no egress {egress}; there are {}.", names.join(", ")));
     }
-    let until = for_ms.map(|ms| site.now().ms() + ms);
-    let words =
-        until.map_or("until `postroad route unpin`".to_owned(), |at| format!("until {}", Now(at).iso()));
-    let pin = Pin { scope, egress: egress.clone(), until, by: "operator".into(), note: String::new() };
+    if until.is_some_and(|at| at <= site.now()) {
+        return Err("That moment has passed: name one to come (times are UTC).".into());
+    }
+    let words = until.map_or("until `postroad route unpin`".to_owned(), |at| format!("until {}", at.iso()));
+    let says = format!("Mail for {destination} leaves by {egress} {words}.");
+    let pin = Pin { scope, egress, until: until.map(|at| at.ms()), by: "operator".into(), note };
     site.outbound().routes().pin(pin);
+    note_order(site, "route.pinned", &says, until, &format!("postroad route unpin {destination}"));
     save(site).await?;
-    Ok(Reply::done(format!("Mail for {destination} leaves by {egress} {words}.")))
+    Ok(Reply::done(says))
+}
+
+/// Orders stand in the same record as automatic decisions.
+fn note_order(site: &Site, kind: &'static str, says: &str, until: Option<Now>, undo: &str) {
+    let fact = ledger::Fact::new(kind, site.now()).with("says", says.to_owned()).with("by", "operator");
+    let fact = match until {
+        Some(at) => fact.with("until", at.iso()),
+        None => fact,
+    };
+    site.aside(fact.with("undo", undo.to_owned()));
 }
 
 async fn unpin(site: &Site, destination: &str) -> Answer {
     let was = site.outbound().routes().unpin(&scope(destination)?);
     save(site).await?;
     match was {
-        true => Ok(Reply::done(format!("The way to {destination} is chosen again."))),
+        true => {
+            let says = format!("The way to {destination} is chosen again.");
+            note_order(
+                site,
+                "route.unpinned",
+                &says,
+                None,
+                &format!("postroad route pin {destination} EGRESS"),
+            );
+            Ok(Reply::done(says))
+        }
         false => Err(format!("{destination} is not pinned. `postroad route show` lists the pins.")),
     }
 }

@@ -105,9 +105,10 @@ fn queue(verb: QueueVerb) -> Order {
 fn route(verb: RouteVerb) -> Order {
     match verb {
         RouteVerb::Show { group } => Order::RouteShow { group },
-        RouteVerb::Why { destination } => Order::RouteWhy { destination },
-        RouteVerb::Pin { destination, egress, for_time } => {
-            Order::RoutePin { destination, egress, for_ms: for_time.map(|t| t.as_ms()) }
+        RouteVerb::Why { destination, from } => Order::RouteWhy { destination, from },
+        RouteVerb::Pin { destination, egress, for_time, until, note } => {
+            let (for_ms, until_ms) = (for_time.map(|t| t.as_ms()), until.map(stdx::Now::ms));
+            Order::RoutePin { destination, egress, for_ms, until_ms, note }
         }
         RouteVerb::Unpin { destination } => Order::RouteUnpin { destination },
     }

@@ -7,6 +7,7 @@
 
 mod demand;
 pub mod ends;
+pub mod explain;
 mod flight;
 mod job;
 pub(crate) mod landing;
