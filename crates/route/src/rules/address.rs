@@ -56,6 +56,8 @@ pub const STRONG: &[Rule] = &[
         .says(&[
             "your|this|sending|client|connecting|source|remote|originating|sender|server|servers|mailserver ip address? ip#? blacklist*|blocklist*|blocked|banned|barred|listed|denylisted|denied|rejected|refused",
             "your|this|sending|client|connecting|source|remote|server|servers ip address? ip#? is|was|has|est? been|on|in|currently|temporarily? blacklist*|blocklist*|blocked|banned|barred|listed|denylisted|denied|rejected|refused|restricted",
+            "address|adresse|server|host|ip ip# is|was|has? been? temporarily|currently? blocked|banned|barred|listed|refused|rejected|denied|blacklist*|blocklist*",
+            "address|adresse ip# .. blocked|banned|barred|listed|refused|rejected|denied|blacklist*|blocklist*|reputation",
             "ip# is|was|has|been? blacklist*|blocklist*|banned|denylisted",
             "black*|banned|blocked|bad ip|ips",
             "you have|are|were been? blacklist*|blocklist*|banned",
