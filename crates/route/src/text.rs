@@ -88,7 +88,8 @@ fn push(token: &mut String, out: &mut Vec<String>) {
     out.push(if is_ip(&text) { "ip#".into() } else { text });
 }
 
-/// Dotted quads, also with letters where a writer hid the digits; 127.x stays, it is a list's code.
+/// Dotted quads, also with letters where a writer hid the digits; 127.0.x and 127.255.x stay, they
+/// are the codes of lists.
 fn is_ip(token: &str) -> bool {
     if matches!(token, "ipsrc" | "ipaddress" | "ipaddr") {
         return true;
@@ -102,7 +103,7 @@ fn is_ip(token: &str) -> bool {
             return false;
         }
     }
-    parts == 4 && !token.starts_with("127.")
+    parts == 4 && !token.starts_with("127.0.") && !token.starts_with("127.255.")
 }
 
 fn fold_char(c: char) -> impl Iterator<Item = char> {
@@ -187,6 +188,7 @@ mod tests {
             ("Black-listed at zen.spamhaus.org.", "blacklisted at zen.spamhaus.org"),
             ("[2001:db8::1] e-mail; 127.0.0.4", "ip# email 127.0.0.4"),
             ("Usuário Inválido", "usuario invalido"),
+            ("[127.1.0.36] 127.255.255.254", "ip# 127.255.255.254"),
             ("http://www.spamhaus.org/query/bl?ip=192.0.2.1", "http www.spamhaus.org query bl ip ip#"),
         ] {
             assert_eq!(Text::fold(raw).tokens.join(" "), want, "{raw}");
