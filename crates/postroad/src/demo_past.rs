@@ -65,7 +65,7 @@ pub async fn live(world: &World, store: &Store, settings: Settings) -> Result<()
     let today = world.now();
     let clock = Arc::new(HandClock(AtomicU64::new((today - Span::days(DAYS)).ms())));
     let world = World { clock: clock.clone(), ..world.clone() };
-    let settings = Settings { folder: None, ..settings };
+    let settings = Settings { folder: None, outgoing: None, rows_only: true, ..settings };
     let board = Board::open(world, store.clone(), settings).await?;
     board.set_parts(usual_parts()).await?;
     let past = Past { board, clock, today };
@@ -96,7 +96,7 @@ impl Past {
         for part in usual_parts() {
             for (point, region) in [("m1", "Europe"), ("m2", "North America"), ("m3", "Southern Africa")] {
                 let seen = bad.iter().find(|(id, _, points, _)| *id == part.id && points.contains(point));
-                for before in [40, 20, 0] {
+                for before in [20, 0] {
                     facts.push(Fact::Probe {
                         at: (now - Span::secs(before)).ms(),
                         probe: format!("loop.{}", part.id),
@@ -126,14 +126,18 @@ impl Past {
         self.see(from + 6, &[]).await?;
         let mut words = said.iter();
         let mut next = words.next();
-        for minute in (0..minutes).filter(|m| *m < 3 || m % 4 == 3) {
+        // Nothing changes between two looks: only those that can change something are taken.
+        let spoken: Vec<u64> = said.iter().map(|w| w.0).collect();
+        for minute in
+            (0..minutes).filter(|m| matches!(*m, 0..=2 | 11) || m + 1 == minutes || spoken.contains(m))
+        {
             self.see(from - minute, bad).await?;
             while let Some((_, stage, text)) = next.filter(|(at, _, _)| *at <= minute) {
                 self.word(stage, text).await?;
                 next = words.next();
             }
         }
-        for minute in 0..8 {
+        for minute in [0, 1, 3, 6] {
             self.see(from - minutes - minute, &[]).await?;
         }
         for (_, stage, text) in next.into_iter().chain(words) {

@@ -3,11 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use drive::Roots;
 use link::{Fact, Look};
 use role_mail::Site;
 use role_status::Board;
 use role_status::board::Settings;
+use role_status::carry::{Outgoing, Way};
 use role_status::setup::usual_parts;
 use statuspage::model::{ShownZone, Site as Shown};
 use stdx::Span;
@@ -39,9 +42,25 @@ pub fn settings(url: &str) -> Settings {
 }
 
 /// Opens the site on `at` in `data`; the operator of its desk gets `password`.
-pub async fn begin(data: &Path, world: World, at: SocketAddr, password: &str) -> Result<StatusSite, String> {
-    let settings = settings(&format!("http://{at}"));
+pub async fn begin(
+    data: &Path,
+    (world, roots): (World, Arc<Roots>),
+    at: SocketAddr,
+    password: &str,
+) -> Result<StatusSite, String> {
+    let mut settings = settings(&format!("http://{at}"));
+    let from = words::Address::parse("status@demo.example").map_err(|e| e.to_string())?;
+    // Straight to the neighbours' hosts, on the farm's own names.
+    let way = Way {
+        name: "direct".into(),
+        helo: "status.demo.example".into(),
+        source: None,
+        relay: None,
+        port: 25,
+    };
     let store = status_site::open(data, store::Settings::default())?;
+    let vapid = Some(status_site::push_key(data, "postmaster@demo.example")?);
+    settings.outgoing = Some(Outgoing { from, ways: vec![way], roots, vapid });
     let wrong = |e: store::StoreError| format!("The status site cannot begin: {e}.");
     demo_past::live(&world, &store, settings.clone()).await.map_err(wrong)?;
     let listener =

@@ -29,7 +29,9 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     link_key::load(&config.data)?;
     serve::give_up_root(&config)?;
     let store = status_site::open(&config.data, house::store_settings(config.store_reserve))?;
-    let (settings, shown) = (status_site::settings(&config), status_site::shown(&config));
+    let mut settings = status_site::settings(&config);
+    settings.outgoing = Some(status_site::outgoing(&config)?);
+    let shown = status_site::shown(&config);
     let site = StatusSite::begin(&config.data, (world, store), settings, shown, doors).await?;
     host::process::notify("READY=1");
     tracing::info!("ready");
@@ -68,7 +70,15 @@ async fn reload(file: &Path, site: &StatusSite, certificates: Option<&Certificat
                     Err(why) => tracing::error!("certificates stay as they were: {why}"),
                 }
             }
-            site.board.reload(status_site::settings(&config));
+            let mut settings = status_site::settings(&config);
+            settings.outgoing = match status_site::outgoing(&config) {
+                Ok(outgoing) => Some(outgoing),
+                Err(why) => {
+                    tracing::error!("the ways out stay as they were: {why}");
+                    site.board.settings().outgoing.clone()
+                }
+            };
+            site.board.reload(settings);
             let shown = status_site::shown(&config);
             let parts = site.board.set_parts(shown.parts).await;
             if let Err(e) = parts.and(site.board.set_machines(shown.machines).await) {

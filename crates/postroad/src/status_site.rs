@@ -6,12 +6,14 @@ use std::sync::Arc;
 use drive::TlsServer;
 use link::Peer;
 use role_status::board::Settings;
+use role_status::carry::{Outgoing, Relay, RelayTls, Way};
 use role_status::setup::{Machine, Part, usual_parts};
 use role_status::{Board, rows};
 use statuspage::model::{ShownZone, Site};
 use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use web::push::Vapid;
 use world::{Listener, World};
 
 use crate::cli::PlaceArgs;
@@ -65,7 +67,8 @@ impl StatusSite {
         for (listener, certificates) in doors {
             tasks.spawn(role_status::listen::listen(board.clone(), listener, certificates, stopped.clone()));
         }
-        tasks.spawn(board.clone().run(stopped));
+        tasks.spawn(board.clone().run(stopped.clone()));
+        tasks.spawn(board.clone().carry(stopped));
         control::listen(data, orders::for_status(board.clone()))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", data.display()))?;
         Ok(StatusSite { board, stop, tasks })
@@ -98,6 +101,63 @@ pub fn settings(config: &config::Config) -> Settings {
         peers: config.peers.iter().map(peer).collect(),
         ..Settings::new(site)
     }
+}
+
+/// How notices leave, as the configuration says it.
+pub fn outgoing(config: &config::Config) -> Result<Outgoing, String> {
+    let from = &config.status.notices_from;
+    let from =
+        words::Address::parse(from).map_err(|e| format!("notices_from = \"{from}\" is no address: {e}."))?;
+    let roots = host::roots(&config.access.trusted_authorities).map_err(|e| e.to_string())?;
+    let way = |e: &config::Egress| Way {
+        name: e.name.clone(),
+        helo: e.helo.clone(),
+        source: e.source,
+        relay: e.relay.as_ref().map(relay),
+        port: config.queue.remote_port,
+    };
+    let vapid = push_key(&config.data, &config.status.notices_from)?;
+    Ok(Outgoing {
+        from,
+        ways: config.egresses.iter().map(way).collect(),
+        roots: Arc::new(roots),
+        vapid: Some(vapid),
+    })
+}
+
+fn relay(relay: &config::Relay) -> Relay {
+    let tls = match relay.tls {
+        config::TlsMode::StartTls => RelayTls::StartTls,
+        config::TlsMode::Implicit => RelayTls::Implicit,
+        config::TlsMode::None => RelayTls::None,
+    };
+    Relay { host: relay.host.clone(), port: relay.port, tls, login: relay.login.clone() }
+}
+
+/// The site's key towards push services, made the first time.
+pub fn push_key(data: &Path, contact: &str) -> Result<Arc<Vapid>, String> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = data.join("push.key");
+    let wrong = |e: std::io::Error| format!("{} cannot be read or made: {e}.", file.display());
+    if !file.exists() {
+        let made = Vapid::generate().ok_or("The system has no randomness for a key.")?;
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(wrong)?;
+        out.write_all(&made).and_then(|()| out.sync_all()).map_err(wrong)?;
+    }
+    let key = std::fs::read(&file).map_err(wrong)?;
+    let vapid = Vapid::new(&key, &format!("mailto:{contact}"));
+    vapid.map(Arc::new).ok_or_else(|| {
+        format!(
+            "{} is no key of ours. Move it away to get a new one; readers must subscribe again.",
+            file.display()
+        )
+    })
 }
 
 pub fn shown(config: &config::Config) -> Shown {

@@ -41,7 +41,7 @@ async fn front_page(State(site): State<Site>) -> Response {
     let name = escape(&site.settings().host_name);
     web::page::html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{name}</title><style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;\
+         <title>{name}</title><link rel=\"icon\" href=\"data:,\"><style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;\
          color-scheme:light dark}}table{{border-collapse:collapse}}td{{padding:.2rem 1rem .2rem 0}}</style>\
          <h1>{name}</h1><p>This is a mail host. Settings for a mail program:</p><table>\
          <tr><td>Incoming (IMAP)<td>{name}<td>993, SSL/TLS\

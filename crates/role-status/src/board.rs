@@ -9,6 +9,7 @@ use stdx::{Now, Span};
 use store::{Store, StoreError};
 use world::World;
 
+use crate::carry::{Outgoing, Shy};
 use crate::people::Failures;
 use crate::publish::{Files, Reach};
 
@@ -25,6 +26,10 @@ pub struct Settings {
     pub raw_for: Span,
     /// How often everything is judged.
     pub tick: Span,
+    /// How notices leave; `None` keeps them.
+    pub outgoing: Option<Outgoing>,
+    /// Keep rows and render nothing: for a past that is lived through at once.
+    pub rows_only: bool,
 }
 
 impl Settings {
@@ -37,6 +42,8 @@ impl Settings {
             incidents: watch::incident::Rule::default(),
             raw_for: Span::days(14),
             tick: Span::secs(5),
+            outgoing: None,
+            rows_only: false,
         }
     }
 }
@@ -52,6 +59,7 @@ struct Shared {
     files: Files,
     sessions: Mutex<Vec<Session>>,
     failures: Failures,
+    shy: Shy,
     /// One publishes at a time: the newest rows win.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -80,6 +88,7 @@ impl Board {
             files: Files::default(),
             sessions: Mutex::new(Vec::new()),
             failures: Failures::default(),
+            shy: Shy::default(),
             publishing: tokio::sync::Mutex::new(()),
         }));
         board.publish().await?;
@@ -132,6 +141,10 @@ impl Board {
         let _one = self.0.publishing.lock().await;
         let (now, site) = (self.now(), self.settings().site.clone());
         let snapshot = self.store().read(move |conn| crate::snapshot::read(conn, &site, now)).await?;
+        if self.settings().rows_only {
+            self.files().set_rows(snapshot);
+            return Ok(());
+        }
         let (board, folder) = (self.clone(), self.settings().folder.clone());
         let written =
             tokio::task::spawn_blocking(move || board.files().set(snapshot, reach, folder.as_deref()));
@@ -148,6 +161,9 @@ impl Board {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
+    pub(crate) fn shy(&self) -> &Shy {
+        &self.0.shy
+    }
     pub(crate) fn failures(&self) -> &Failures {
         &self.0.failures
     }

@@ -9,11 +9,12 @@ use serde::Deserialize;
 use statuspage::shell;
 use store::StoreError;
 use web::axum;
-use web::page::{escape, html};
+use web::page::escape;
 
 use crate::Board;
 use crate::act::{Fields, field};
 use crate::board::Session;
+use crate::http::html;
 
 const COOKIE: &str = "desk";
 
@@ -25,6 +26,7 @@ pub fn router() -> Router<Board> {
         .route("/desk/post", post(act))
         .route("/desk/incident", post(act))
         .route("/desk/word", post(act))
+        .route("/desk/update", post(act))
         .route("/desk/plan", post(act))
         .route("/desk/done", post(act))
         .route("/api/desk", post(api))
@@ -52,54 +54,102 @@ async fn desk(State(board): State<Board>, headers: HeaderMap) -> Response {
     page(&board, "Desk", &forms(&board, &session))
 }
 
-fn forms(board: &Board, session: &Session) -> String {
-    let served = board.files().now();
-    let s = &served.snapshot;
-    let token = format!("<input type=\"hidden\" name=\"form\" value=\"{}\">", session.form);
-    let parts: String = s
+fn options<'a>(rows: impl Iterator<Item = (i64, &'a str)>) -> String {
+    rows.map(|(id, title)| format!("<option value=\"{id}\">{id} {}</option>", escape(title))).collect()
+}
+
+/// A form that folds away; on a phone each is one screen.
+fn folded(id: &str, title: &str, open: bool, form: &str) -> String {
+    let open = if open { " open" } else { "" };
+    format!("<details class=\"card\" id=\"{id}\"{open}><summary>{title}</summary>{form}</details>")
+}
+
+fn boxes(s: &statuspage::Snapshot, name: &str, legend: &str) -> String {
+    let boxes: String = s
         .components
         .iter()
         .filter(|c| c.decides)
         .map(|c| {
             format!(
-                "<label><input type=\"checkbox\" name=\"affected\" value=\"{}\"> {}</label><br>",
+                "<label class=\"check\"><input type=\"checkbox\" name=\"{name}\" value=\"{}\"> {}</label>",
                 escape(&c.id),
                 escape(&c.name)
             )
         })
         .collect();
+    format!("<fieldset><legend>{legend}</legend>{boxes}</fieldset>")
+}
+
+const TITLE: &str = "<p><label>Title<br><input name=\"title\" required maxlength=\"200\"></label></p>";
+const TEXT: &str = "<p><label>Text (Markdown)<br><textarea name=\"text\" required></textarea></label></p>";
+const PROMISES: &str = "<p><label>Next update in minutes<br><input name=\"next\" inputmode=\"numeric\"></label></p><p><label>Expected end in minutes<br><input name=\"eta\" inputmode=\"numeric\"></label></p>";
+
+fn forms(board: &Board, session: &Session) -> String {
+    let served = board.files().now();
+    let s = &served.snapshot;
+    let form = |what: &str, fields: &str, button: &str| {
+        format!(
+            "<form method=\"post\" action=\"/desk/{what}\"><input type=\"hidden\" name=\"form\" value=\"{}\">{fields}<p><button>{button}</button></p></form>",
+            session.form
+        )
+    };
+    let affected = boxes(s, "affected", "Affected") + &boxes(s, "not_affected", "Said to be not affected");
+    let mut out = format!("<h1>Desk</h1><p>Logged in as {}.</p>", escape(&session.name));
+    let is_open = s.incidents.iter().any(|i| i.stage.is_open());
+    out.push_str(&folded("word", "A word on an incident", is_open, &form("word", &word_fields(s), "Say it")));
+    let fields = format!("{TITLE}{TEXT}{PROMISES}{affected}");
+    out.push_str(&folded("new-incident", "A new incident", !is_open, &form("incident", &fields, "Publish")));
+    let fields = format!(
+        "{TITLE}{TEXT}<p><label>Tags, with commas<br><input name=\"tags\"></label></p><p><label>Categories, with commas<br><input name=\"categories\"></label></p>\
+         <p><label>Series (numbered by the site)<br><input name=\"series\"></label></p><label class=\"check\"><input type=\"checkbox\" name=\"note\" value=\"1\"> Knowledge note: found by error text</label>"
+    );
+    out.push_str(&folded("new-post", "A post", false, &form("post", &fields, "Post")));
+    let posts = options(s.posts.iter().take(30).map(|p| (p.id, p.title.as_str())));
+    let fields = format!("<p><label>Post<br><select name=\"post\">{posts}</select></label></p>{TEXT}");
+    out.push_str(&folded("update", "An update to a post", false, &form("update", &fields, "Add it")));
+    let fields = format!(
+        "{TITLE}{TEXT}<p><label>From (UTC)<br><input name=\"from\" type=\"datetime-local\" required></label></p><p><label>To (UTC)<br><input name=\"to\" type=\"datetime-local\" required></label></p>{affected}"
+    );
+    out.push_str(&folded("plan", "Planned work", false, &form("plan", &fields, "Announce")));
+    let open = s.maintenances.iter().filter(|m| m.phase != watch::maintenance::Phase::Completed);
+    let windows = options(open.map(|m| (m.id, m.title.as_str())));
+    let fields =
+        format!("<p><label>Which<br><select name=\"maintenance\">{windows}</select></label></p>{TEXT}");
+    out.push_str(&folded("done", "Work is done", false, &form("done", &fields, "Done")));
+    for i in s.incidents.iter().filter(|i| i.postmortem_due.is_some() && !i.postmortem_done).take(5) {
+        out.push_str(&owed(board, i, &form));
+    }
+    out + &form("logout", "", "Log out")
+}
+
+fn word_fields(s: &statuspage::Snapshot) -> String {
     let stages: String = ["investigating", "identified", "monitoring", "resolved", "postmortem"]
         .iter()
         .map(|k| format!("<option>{k}</option>"))
         .collect();
-    let open: String = s
-        .incidents
-        .iter()
-        .take(20)
-        .map(|i| format!("<option value=\"{}\">{} {}</option>", i.id, i.id, escape(&i.title)))
-        .collect();
-    let windows: String = s
-        .maintenances
-        .iter()
-        .filter(|m| m.phase != watch::maintenance::Phase::Completed)
-        .map(|m| format!("<option value=\"{}\">{} {}</option>", m.id, m.id, escape(&m.title)))
-        .collect();
-    let title = "<p><label>Title<br><input name=\"title\" required maxlength=\"200\"></label></p>";
-    let text = "<p><label>Text (Markdown)<br><textarea name=\"text\" required></textarea></label></p>";
+    let incidents = options(s.incidents.iter().take(20).map(|i| (i.id, i.title.as_str())));
     format!(
-        "<h1>Desk</h1><p>Logged in as {name}.</p>\
-         <section><h2>A word on an incident</h2><form method=\"post\" action=\"/desk/word\">{token}<p><label>Incident<br><select name=\"incident\">{open}</select></label></p>\
-         <p><label>Stage<br><select name=\"stage\">{stages}</select></label></p>{text}<p><label>Next update in minutes<br><input name=\"next\" inputmode=\"numeric\"></label></p>\
-         <p><label>Expected end in minutes<br><input name=\"eta\" inputmode=\"numeric\"></label></p><button>Say it</button></form></section>\
-         <section><h2>A new incident</h2><form method=\"post\" action=\"/desk/incident\">{token}{title}{text}<fieldset><legend>Affected</legend>{parts}</fieldset><button>Publish</button></form></section>\
-         <section><h2>A post</h2><form method=\"post\" action=\"/desk/post\">{token}{title}{text}<p><label>Tags, with commas<br><input name=\"tags\"></label></p>\
-         <p><label>Categories, with commas<br><input name=\"categories\"></label></p><p><label>Series (numbered by the site)<br><input name=\"series\"></label></p>\
-         <p><label><input type=\"checkbox\" name=\"note\" value=\"1\"> Knowledge note: found by error text</label></p><button>Post</button></form></section>\
-         <section><h2>Planned work</h2><form method=\"post\" action=\"/desk/plan\">{token}{title}{text}<p><label>From (UTC)<br><input name=\"from\" type=\"datetime-local\" required></label></p>\
-         <p><label>To (UTC)<br><input name=\"to\" type=\"datetime-local\" required></label></p><fieldset><legend>Affected</legend>{parts}</fieldset><button>Announce</button></form></section>\
-         <section><h2>Work is done</h2><form method=\"post\" action=\"/desk/done\">{token}<p><label>Which<br><select name=\"maintenance\">{windows}</select></label></p>{text}<button>Done</button></form></section>\
-         <form method=\"post\" action=\"/desk/logout\">{token}<button>Log out</button></form>",
-        name = escape(&session.name),
+        "<p><label>Incident<br><select name=\"incident\">{incidents}</select></label></p><p><label>Stage<br><select name=\"stage\">{stages}</select></label></p>{TEXT}{PROMISES}"
+    )
+}
+
+/// A post-mortem that is owed, drafted from its timeline.
+fn owed(board: &Board, i: &statuspage::model::Incident, form: &dyn Fn(&str, &str, &str) -> String) -> String {
+    let draft = board.postmortem_draft(i.id).unwrap_or_default();
+    let due = stdx::Now(i.postmortem_due.unwrap_or_default());
+    let late = if due < board.now() { " <span class=\"late\">late</span>" } else { "" };
+    let fields = format!(
+        "<p>Promised by {}.{late}</p><input type=\"hidden\" name=\"incident\" value=\"{}\"><input type=\"hidden\" name=\"stage\" value=\"postmortem\">\
+         <p><label>Text (Markdown)<br><textarea name=\"text\" rows=\"18\" required>{}</textarea></label></p>",
+        watch::zones::utc(due),
+        i.id,
+        escape(&draft)
+    );
+    folded(
+        &format!("owed-{}", i.id),
+        &format!("Post-mortem: {}", escape(&i.title)),
+        false,
+        &form("word", &fields, "Publish"),
     )
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use statuspage::files::file_path;
 use statuspage::{archive, shell};
 use web::axum;
-use web::page::{escape, html};
+use web::page::{answer, escape};
 use world::Connection;
 
 use crate::ingest::Taken;
@@ -59,7 +59,7 @@ async fn file(State(board): State<Board>, request: Request) -> Response {
     if known.is_some_and(|k| k.split(',').any(|t| t.trim() == file.tag)) {
         return StatusCode::NOT_MODIFIED.into_response();
     }
-    let mut response = web::page::answer(file.kind, String::new());
+    let mut response = with_policy(answer(file.kind, String::new()));
     *response.body_mut() = axum::body::Body::from(Bytes::from_owner(file.bytes.clone()));
     if let Ok(tag) = header::HeaderValue::from_str(&file.tag) {
         response.headers_mut().insert(header::ETAG, tag);
@@ -67,6 +67,21 @@ async fn file(State(board): State<Board>, request: Request) -> Response {
     // Fresh at each look: a status that is a minute old is a lie.
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
+    response
+}
+
+/// Our one script may run, nothing else: what an author or an import brought in has been cleaned.
+const POLICY: header::HeaderValue = header::HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
+
+/// A page of this site.
+pub(crate) fn html(text: String) -> Response {
+    with_policy(answer("text/html; charset=utf-8", text))
+}
+
+fn with_policy(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
     response
 }
 
@@ -112,7 +127,7 @@ async fn subscribe_form(State(board): State<Board>) -> Response {
         .filter(|c| c.decides)
         .map(|c| {
             format!(
-                "<label><input type=\"checkbox\" name=\"c\" value=\"{}\"> {}</label><br>",
+                "<label class=\"check\"><input type=\"checkbox\" name=\"c\" value=\"{}\"> {}</label>",
                 escape(&c.id),
                 escape(&c.name)
             )
@@ -122,8 +137,8 @@ async fn subscribe_form(State(board): State<Board>) -> Response {
         "<h1>Subscribe</h1><p>Mail when something happens, to an address that is not kept here if you can: your own mail may be what is broken.</p>\
          <form method=\"post\" action=\"/subscribe\"><p><label for=\"address\">Your address, or a web-hook (https://…)</label><br><input id=\"address\" name=\"address\" required maxlength=\"1000\"></p>\
          <fieldset><legend>About (none chosen: everything)</legend>{boxes}</fieldset>\
-         <fieldset><legend>What</legend><label><input type=\"checkbox\" name=\"k\" value=\"incidents\" checked> Incidents</label><br>\
-         <label><input type=\"checkbox\" name=\"k\" value=\"maintenance\" checked> Maintenance</label><br><label><input type=\"checkbox\" name=\"k\" value=\"posts\" checked> Posts</label></fieldset>\
+         <fieldset><legend>What</legend><label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"incidents\" checked> Incidents</label>\
+         <label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"maintenance\" checked> Maintenance</label><label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"posts\" checked> Posts</label></fieldset>\
          <p><button>Subscribe</button></p></form><p>Or without an address: <a href=\"/feed.rss\">RSS</a>, <a href=\"/feed.atom\">Atom</a>, <a href=\"/maintenance.ics\">calendar</a>.</p>"
     );
     html(shell::page(&served.snapshot, "Subscribe", "/subscribe", &text))

@@ -8,11 +8,14 @@
 
 pub mod act;
 pub mod board;
+pub mod carry;
 pub mod credits;
 pub mod desk;
 pub mod http;
 pub mod ingest;
+pub mod letter;
 pub mod listen;
+pub mod mail_out;
 pub mod people;
 pub mod postmortem;
 pub mod publish;

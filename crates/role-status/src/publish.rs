@@ -38,6 +38,12 @@ impl Files {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Replaces the snapshot alone.
+    pub(crate) fn set_rows(&self, snapshot: Snapshot) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Served { files: BTreeMap::new(), snapshot });
+    }
+
     /// Renders and replaces. Trouble with the folder is reported, never fatal: memory serves on.
     pub fn set(&self, snapshot: Snapshot, reach: Reach, folder: Option<&Path>) {
         let before = self.now();

@@ -359,7 +359,7 @@ fn take_over(batch: &mut Batch<'_>, word: &Word, now: Now) -> Result<(), StoreEr
     conn.execute(
         "UPDATE incident SET public = 1, taken_over = 1, next_update = ?2, stage = coalesce(?3, stage),
            resolved = CASE WHEN ?3 = 'resolved' THEN coalesce(resolved, ?4) WHEN ?3 IN ('investigating','identified','monitoring') THEN NULL ELSE resolved END,
-           postmortem_done = postmortem_done OR ?3 = 'postmortem'
+           postmortem_done = postmortem_done OR ?3 IS 'postmortem'
          WHERE id = ?1",
         (word.incident, word.next_update.map(|t| t.ms() as i64), word.stage.map(Stage::key), now.ms() as i64),
     )?;

@@ -19,7 +19,12 @@ const TRIES_MAX: i64 = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     Mail,
+    /// A stranger's: it must lead to a public address, by HTTPS.
     WebHook,
+    /// The operator's own, wherever it is.
+    OwnHook,
+    /// The address is `endpoint p256dh auth`, as the browser gave them.
+    Push,
 }
 
 impl Channel {
@@ -27,10 +32,14 @@ impl Channel {
         match self {
             Channel::Mail => "mail",
             Channel::WebHook => "hook",
+            Channel::OwnHook => "own-hook",
+            Channel::Push => "push",
         }
     }
     pub fn from_key(key: &str) -> Option<Channel> {
-        [Channel::Mail, Channel::WebHook].into_iter().find(|c| c.key() == key)
+        [Channel::Mail, Channel::WebHook, Channel::OwnHook, Channel::Push]
+            .into_iter()
+            .find(|c| c.key() == key)
     }
 }
 
@@ -44,6 +53,8 @@ pub struct Notice {
     pub text: String,
     /// For the link to leave (RFC 8058 one-click).
     pub leave: String,
+    /// What web-hooks are signed with.
+    pub secret: String,
 }
 
 /// A subscriber as lists show him.
@@ -73,6 +84,10 @@ impl Board {
         let good = match channel {
             Channel::Mail => words::Address::parse(&address).is_ok_and(|a| !a.domain().is_literal()),
             Channel::WebHook => address.starts_with("https://") && address.len() < 1000,
+            Channel::OwnHook => web::Url::parse(&address).is_ok(),
+            Channel::Push => {
+                address.len() < 2000 && web::push::Subscription::parse(&address).is_ok_and(|s| s.endpoint.tls)
+            }
         };
         if !good {
             return Err(StoreError::Rule(format!(
@@ -215,13 +230,15 @@ impl Board {
                      WHERE n.due <= ?1 ORDER BY n.due LIMIT ?2",
                 )?;
                 let rows = query.query_map((now.ms() as i64, max as i64), |r| {
+                    let secret: String = r.get(5)?;
                     Ok(Notice {
                         id: r.get(0)?,
                         channel: Channel::from_key(&r.get::<_, String>(1)?).unwrap_or(Channel::Mail),
                         address: r.get(2)?,
                         subject: r.get(3)?,
                         text: r.get(4)?,
-                        leave: format!("{url}/subscribe/leave/{}", r.get::<_, String>(5)?),
+                        leave: format!("{url}/subscribe/leave/{secret}"),
+                        secret,
                     })
                 })?;
                 Ok(rows.collect::<Result<_, _>>()?)

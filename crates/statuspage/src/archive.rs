@@ -29,9 +29,12 @@ pub fn whole(p: &Post, heading: &str) -> String {
     let updates = if updates.is_empty() { updates } else { format!("<ol class=\"ups\">{updates}</ol>") };
     let by = if p.author.is_empty() { String::new() } else { format!(" · {}", escape(&p.author)) };
     format!(
-        "<article><{heading}><a href=\"{path}\">{title}</a></{heading}><p class=\"small soft\">{at}{by}</p>{text}{updates}<p class=\"tags small\">{tags}</p></article>",
-        path = escape(&p.path),
-        title = escape(&p.title),
+        "<article><{heading}>{title}</{heading}><p class=\"small soft\">{at}{by}</p>{text}{updates}<p class=\"tags small\">{tags}</p></article>",
+        title = if heading == "h1" {
+            escape(&p.title)
+        } else {
+            format!("<a href=\"{}\">{}</a>", escape(&p.path), escape(&p.title))
+        },
         at = time(p.at),
         text = markdown::body(&p.text),
         tags = labels(p),

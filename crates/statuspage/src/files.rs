@@ -1,7 +1,7 @@
 //! A snapshot as plain files: what the site is made of, wherever it is served.
 
 use crate::model::{Post, Snapshot, slug};
-use crate::{api, archive, badge, feeds, front, ics};
+use crate::{api, archive, badge, feeds, front, ics, shell};
 
 /// One file of the site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ const JSON: &str = "application/json; charset=utf-8";
 const RSS: &str = "application/rss+xml; charset=utf-8";
 const ATOM: &str = "application/atom+xml; charset=utf-8";
 const ICS: &str = "text/calendar; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Everything the site consists of.
@@ -88,6 +89,7 @@ pub fn live(s: &Snapshot) -> Vec<File> {
         out.push(File { path: file_path(path), kind, bytes: text.into_bytes() })
     };
     put("/", HTML, front::render(s));
+    put("/time.js", SCRIPT, shell::SCRIPT.to_owned());
     put("/feed.rss", RSS, feeds::rss(s, None));
     put("/feed.atom", ATOM, feeds::atom(s, None));
     put("/feed.json", JSON, feeds::json(s));

@@ -57,8 +57,10 @@ fn incidents(s: &Snapshot) -> String {
     if shown.is_empty() {
         return String::new();
     }
-    let cards: String = shown.iter().map(|i| incident(s, i, false)).collect();
-    format!("<section aria-label=\"Incidents\"><h2>Incidents</h2>{cards}</section>")
+    let (open, over): (Vec<&Incident>, Vec<&Incident>) = shown.into_iter().partition(|i| i.stage.is_open());
+    let cards: String = open.iter().chain(&over).map(|i| incident(s, i, false)).collect();
+    let title = if open.is_empty() { "The last two days" } else { "Incidents" };
+    format!("<section aria-label=\"Incidents\"><h2>{title}</h2>{cards}</section>")
 }
 
 /// An incident as a card; `whole` shows every update, else the newest.
@@ -66,7 +68,7 @@ pub fn incident(s: &Snapshot, i: &Incident, whole: bool) -> String {
     let newest = i.updates.iter().rev();
     let updates: String =
         if whole { newest.map(update).collect() } else { newest.take(1).map(update).collect() };
-    let automatic = if i.automatic {
+    let automatic = if i.automatic && i.stage.is_open() {
         "<p class=\"small soft\">Written by the monitor from facts; a person will add to it.</p>"
     } else {
         ""
@@ -157,10 +159,12 @@ pub fn maintenance(s: &Snapshot, m: &Maintenance) -> String {
     let late = if m.phase == Phase::Overrun { "late" } else { "s1" };
     format!(
         "<article class=\"card\"><div class=\"row\"><h3><a href=\"/maintenance/{id}/\">{title}</a></h3><span class=\"word {late}\">{phase}</span></div>\
-         <p>{day} {month} {year}: {zones}. <a href=\"/maintenance/{id}.ics\">Add to a calendar</a></p>{affected}{text}<ol class=\"ups\">{updates}</ol></article>",
+         <p>{day} {month} {year}: {zones}<span data-from=\"{from}\" data-to=\"{to}\" hidden></span>. <a href=\"/maintenance/{id}.ics\">Add to a calendar</a></p>{affected}{text}<ol class=\"ups\">{updates}</ol></article>",
         id = m.id,
         title = escape(&m.title),
         phase = m.phase.word(),
+        from = stdx::Now(m.from).iso(),
+        to = stdx::Now(m.to).iso(),
         day = day.day,
         month = watch::zones::month(day.month),
         year = day.year,
@@ -287,7 +291,7 @@ fn system(y: &System) -> String {
         format!("<div class=\"small soft\">{}</div>", escape(&y.role))
     };
     format!(
-        "<tr><td><span title=\"Server {code}, {place}\">{flag}</span> <span class=\"small\">{place}</span><td>{code}{role}<td class=\"word s{class}\">{word}<td class=\"small\">{pings}",
+        "<tr><td><span title=\"Server {code}, {place}\">{flag}</span> <span class=\"small place\">{place}</span><td>{code}{role}<td class=\"word s{class}\">{word}<td class=\"small\">{pings}",
         code = escape(&y.code),
         place = escape(&y.place),
         flag = flag(&y.country),

@@ -1,4 +1,5 @@
-//! What all pages share: head, styles, top and foot. No script, no web font, no foreign address.
+//! What all pages share: head, styles, top and foot. No web font, no foreign address; one small
+//! script that says times in the reader's own zone, and every page is whole without it.
 
 use watch::State;
 use web::page::escape;
@@ -23,13 +24,26 @@ h1{font-size:1.5rem;line-height:1.25;margin:1.25rem 0 .5rem}h2{font-size:1.15rem
 .row{display:flex;justify-content:space-between;gap:1rem;align-items:baseline}.soft,time{color:var(--soft)}.small{font-size:.875rem}\
 ul.comps{list-style:none;padding:0;margin:0;border:1px solid var(--line);border-radius:.6rem}ul.comps>li{padding:.7rem 1rem}ul.comps>li+li{border-top:1px solid var(--line)}\
 .word{font-weight:600;white-space:nowrap}.bars{display:flex;height:1.6rem;margin:.4rem 0 .1rem}.bars a,.bars i{flex:var(--n,1);min-width:1px;background:repeating-linear-gradient(90deg,var(--c) 0 calc(100%/var(--n,1) - 1px),transparent 0 calc(100%/var(--n,1)))}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
-.scroll{overflow-x:auto}dl{margin:.5rem 0}dt{font-weight:600}dd{margin:0 0 .5rem}.tags a{margin-right:.6rem}\
+table{border-collapse:collapse;width:100%;overflow-wrap:normal}th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
+.scroll{overflow-x:auto}td.word,td:last-child{white-space:nowrap}@media(max-width:30rem){th,td{padding-right:.4rem;font-size:.875rem}.place{display:none}}dl{margin:.5rem 0}dt{font-weight:600}dd{margin:0 0 .5rem}.tags a{margin-right:.6rem}\
 ol.ups{list-style:none;padding:0;margin:.5rem 0 0}ol.ups>li{padding:.5rem 0;border-top:1px solid var(--line)}ol.ups p{margin:.25rem 0}\
 input,textarea,select,button{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--soft);border-radius:.4rem;padding:.45rem .6rem;max-width:100%}\
 textarea{width:100%;min-height:5rem}button{cursor:pointer;background:var(--link);color:var(--bg);border-color:var(--link)}pre{white-space:pre-wrap}\
+article>h3+p{margin:.1rem 0 .8rem}details{margin:.6rem 0}summary{cursor:pointer}details.card>summary{font-weight:600}label.check{display:flex;gap:.5rem;align-items:baseline}\
+fieldset{border:1px solid var(--line);border-radius:.4rem;margin:.75rem 0}input:not([type=checkbox]),select{width:100%}\
+code,pre{background:var(--card);border-radius:.3rem;font-size:.9em}pre{padding:.6rem .8rem;border:1px solid var(--line)}pre code{background:none}\
+blockquote{margin:.5rem 0;padding-left:.8rem;border-left:.2rem solid var(--line)}\
 .late{color:var(--down);font-weight:600}.skip{position:absolute;left:-99rem}.skip:focus{left:1rem}footer{margin-top:3rem;padding-bottom:2rem;border-top:1px solid var(--line)}\
 @media print{nav,form,.bars{display:none}.card,ul.comps{border-color:#999}}";
+
+/// Says each time in the reader's own zone too: on hover everywhere, in words beside windows of work.
+pub const SCRIPT: &str = "\
+for(const t of document.querySelectorAll('time'))t.title=new Date(t.dateTime).toLocaleString();\n\
+for(const w of document.querySelectorAll('[data-from]')){\n\
+const d=n=>new Date(w.dataset[n]),f=d('from'),t=d('to'),o={hour:'2-digit',minute:'2-digit'};\n\
+const same=f.toDateString()===t.toDateString();\n\
+w.textContent=' · Where you are: '+f.toLocaleString([],{day:'numeric',month:'long',...o})+' to '+\n\
+(same?t.toLocaleTimeString([],o):t.toLocaleString([],{day:'numeric',month:'long',...o}));w.hidden=false}\n";
 
 pub const fn class(state: State) -> usize {
     match state {
@@ -60,7 +74,7 @@ pub fn page(snapshot: &Snapshot, title: &str, path: &str, main: &str) -> String 
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
          <link rel=\"canonical\" href=\"{url}\"><link rel=\"alternate\" type=\"application/rss+xml\" title=\"RSS\" href=\"/feed.rss\">\
          <link rel=\"alternate\" type=\"application/atom+xml\" title=\"Atom\" href=\"/feed.atom\">\
-         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body><a class=\"skip\" href=\"#main\">To the content</a>\
+         <link rel=\"icon\" href=\"data:,\"><script src=\"/time.js\" defer></script><style>{STYLE}</style></head><body><a class=\"skip\" href=\"#main\">To the content</a>\
          <header><a href=\"/\"><b>{company}</b> {name}</a><nav aria-label=\"Site\"><a href=\"/archive/\">Archive</a><a href=\"/maintenance.ics\">Calendar</a>\
          <a href=\"/feed.rss\">RSS</a><a href=\"/subscribe\">Subscribe</a></nav></header><main id=\"main\">{main}</main>\
          <footer class=\"small soft\"><p>All times are UTC unless another zone is named. {made}This site stands on a machine of its own.</p>\
@@ -106,9 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_no_script_and_no_foreign_address() {
+    fn a_page_has_one_script_of_ours_and_no_foreign_address() {
         let page = page(&Snapshot::default(), "a <title>", "/", "x");
-        assert!(!page.contains("<script") && page.contains("a &lt;title&gt;"));
-        assert!(!page.contains("src=") && !page.contains("@import"));
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(
+            page.contains("<script src=\"/time.js\" defer></script>") && page.contains("a &lt;title&gt;")
+        );
+        assert_eq!((page.matches("src=").count(), page.contains("@import")), (1, false));
     }
 }

@@ -63,7 +63,8 @@ pub fn read(xml: &str) -> Result<Imported, String> {
             out.notes.push(format!("left out: \"{}\" has no readable date ({})", item.title, item.date));
             continue;
         };
-        let key = (at.ms(), item.title.clone());
+        // Mended first: one copy may have suffered where the other has not.
+        let key = (at.ms(), mend(&item.title));
         if let Some(first) = seen.insert(key, item.id) {
             out.notes.push(format!(
                 "\"{}\" of {at} stands twice (ids {first} and {}): taken once",

@@ -31,10 +31,22 @@ const DEBIAN: &[(&str, &str)] = &[
     ("sqlite3", "/usr/bin/sqlite3"),
     ("openssl", "/usr/bin/openssl"),
     ("strace", "/usr/bin/strace"),
+    // What looks at the status site, with flags to draw.
+    ("chromium", "/usr/bin/chromium"),
+    ("fonts-noto-color-emoji", "/usr/share/doc/fonts-noto-color-emoji"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
 ];
 /// Python packages of the outside tests, in `target/outside-venv`.
-const PYTHON: &[&str] = &["imapclient", "aioimaplib", "imap-tools", "dkimpy", "pynacl", "pyyaml"];
+const PYTHON: &[&str] = &[
+    "imapclient",
+    "aioimaplib",
+    "imap-tools",
+    "dkimpy",
+    "pynacl",
+    "pyyaml",
+    "icalendar",
+    "feedparser",
+];
 
 pub fn install(root: &Path) -> Counts {
     let mut counts = debian();
@@ -88,7 +100,7 @@ fn stop_system_mail() {
 }
 
 /// Node's packages of the outside tests, in `target/outside-node`.
-const NODE: &[&str] = &["imapflow@1", "nodemailer@7"];
+const NODE: &[&str] = &["imapflow@1", "nodemailer@7", "puppeteer-core@24", "axe-core@4"];
 
 fn node(root: &Path) -> Counts {
     let dir = root.join("target/outside-node");

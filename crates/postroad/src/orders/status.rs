@@ -188,7 +188,7 @@ async fn export(board: &Board, to: PathBuf) -> Answer {
 async fn subscribers(board: &Board, order: StatusOrder) -> Answer {
     match order {
         StatusOrder::Enlist { address, components, kinds } => {
-            let channel = if address.starts_with("http") { Channel::WebHook } else { Channel::Mail };
+            let channel = if address.starts_with("http") { Channel::OwnHook } else { Channel::Mail };
             board.enlist(channel, &address, &components, &kinds).await.map_err(says)?;
             Ok(Reply::done(format!("{address} is told.")))
         }

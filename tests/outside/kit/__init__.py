@@ -1,0 +1,1 @@
+"""What several outside tests share besides the lab."""
