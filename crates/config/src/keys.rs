@@ -1,6 +1,7 @@
 //! Every key there is: one table drives reading, defaults, `config show`, `config explain` and the
 //! reference page.
 
+mod monitor;
 mod status;
 
 /// What a key's value must be.
@@ -67,7 +68,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
-pub const ROLES: &[&str] = &["mail", "status"];
+pub const ROLES: &[&str] = &["mail", "monitor", "status"];
 pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "sieve", "http"];
 pub const TLS: &[&str] = &["starttls", "implicit", "none"];
 pub const PREFLIGHT: &[&str] = &["auto", "required", "off"];
@@ -96,7 +97,7 @@ pub const SECTIONS: &[Section] = &[
                 "role",
                 Kind::OneOf(ROLES),
                 "\"mail\"",
-                "What this host is: `mail` carries mail, `status` is the status site and stands on a machine of its own.",
+                "What this host is: `mail` carries mail, `monitor` watches it from outside, `status` is the status site and stands on a machine of its own.",
             ),
             key("user", Kind::Text, "", "Become this user after binding the ports. Needs a start as root."),
         ],
@@ -401,6 +402,11 @@ pub const SECTIONS: &[Section] = &[
     status::STATUS,
     status::COMPONENT,
     status::SYSTEM,
+    monitor::MONITOR,
+    monitor::WATCH,
+    monitor::SEED,
+    monitor::PROBE,
+    monitor::CHANNEL,
     Section {
         name: "log",
         many: false,

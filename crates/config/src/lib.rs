@@ -9,6 +9,7 @@
 mod egress;
 mod fault;
 pub mod keys;
+pub mod monitor;
 mod read;
 mod show;
 pub mod status;
@@ -84,6 +85,7 @@ pub struct Config {
     pub log: Log,
     pub peers: Vec<Peer>,
     pub status: Status,
+    pub monitor: monitor::Monitor,
     tree: Tree,
 }
 
@@ -193,6 +195,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     let host_name = text(&top, "host_name")?;
     let role = Role::read(&top);
     let status = status::read(&tree, &host_name, faults);
+    let monitor = monitor::read(&tree, &host_name, fetch, faults);
     let (limits, queue, dns) = (tree.one("limits"), tree.one("queue"), tree.one("dns"));
     let (access, ledger, log) = (tree.one("access"), tree.one("ledger"), tree.one("log"));
     let mut listeners: Vec<Listener> =
@@ -208,6 +211,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     Some(Config {
         role,
         status,
+        monitor,
         peers: status::peers(&tree),
         data: path(&top, "data")?,
         user: text(&top, "user"),

@@ -11,6 +11,7 @@ use crate::{each, flag, path, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Mail,
+    Monitor,
     Status,
 }
 
@@ -18,6 +19,7 @@ impl Role {
     pub(crate) fn read(top: &Filled) -> Role {
         match text(top, "role").as_deref() {
             Some("status") => Role::Status,
+            Some("monitor") => Role::Monitor,
             _ => Role::Mail,
         }
     }
@@ -28,6 +30,8 @@ impl Role {
 pub struct Peer {
     pub name: String,
     pub key: String,
+    /// Where it takes our facts.
+    pub url: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,7 +75,9 @@ fn or_empty(filled: &Filled, key: &str) -> String {
 
 pub(crate) fn peers(tree: &Tree) -> Vec<Peer> {
     let peers = tree.many("peer").iter();
-    peers.filter_map(|p| Some(Peer { name: text(p, "name")?, key: text(p, "key")? })).collect()
+    peers
+        .filter_map(|p| Some(Peer { name: text(p, "name")?, key: text(p, "key")?, url: text(p, "url") }))
+        .collect()
 }
 
 pub(crate) fn read(tree: &Tree, host_name: &str, faults: &mut Vec<Fault>) -> Status {

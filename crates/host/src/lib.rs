@@ -10,6 +10,7 @@ mod cache;
 pub mod certificates;
 mod dns;
 mod net;
+mod ping;
 pub mod process;
 
 use std::sync::Arc;

@@ -88,6 +88,10 @@ impl Net for HostNet {
             Ok(Arc::new(HostListener { socket, local }) as Arc<dyn Listener>)
         })
     }
+
+    fn ping(&self, to: IpAddr, limit: Span) -> Later<'_, io::Result<Span>> {
+        Box::pin(crate::ping::ping(to, limit))
+    }
 }
 
 fn bind(at: SocketAddr) -> io::Result<TcpListener> {

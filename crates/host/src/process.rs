@@ -5,6 +5,7 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, setgid, setgroups, setuid};
+use stdx::Bytes;
 
 /// Lets this process open as many files and sockets as the system allows it. Says how many.
 pub fn raise_open_files() -> io::Result<u64> {
@@ -13,6 +14,23 @@ pub fn raise_open_files() -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// What is used and what there is of the disk under a folder. What only root may use counts as
+/// used: mail cannot lie there.
+pub fn disk(folder: &std::path::Path) -> io::Result<(Bytes, Bytes)> {
+    let found = rustix::fs::statvfs(folder)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let used = found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize);
+    Ok((Bytes(used), Bytes(used.saturating_add(free))))
+}
+
+/// Octets of memory this process holds, as the system counts them.
+pub fn memory() -> io::Result<Bytes> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    Ok(Bytes(kib * 1024))
 }
 
 /// Whether we may do anything on this machine.

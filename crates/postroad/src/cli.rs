@@ -1,5 +1,6 @@
 //! The command line as a value.
 
+pub mod monitor;
 pub mod status;
 
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ pub enum Verb {
         /// m=…, s=… or a=… as replies and logs print them, a Message-ID in <>, or an address
         id: String,
     },
+    /// Ask a monitor what it sees, answer its alerts
+    #[command(subcommand)]
+    Monitor(monitor::MonitorVerb),
     /// Look at the world as mail sees it
     #[command(subcommand)]
     Check(CheckVerb),

@@ -109,7 +109,10 @@ pub fn ask(
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Option<Result<Reply, String>> {
     let stream = UnixStream::connect(socket(data)).ok()?;
-    Some(converse(stream, order, progress).unwrap_or_else(|e| Err(format!("The running host did not answer: {e}."))))
+    Some(
+        converse(stream, order, progress)
+            .unwrap_or_else(|e| Err(format!("The running host did not answer: {e}."))),
+    )
 }
 
 fn converse(

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use stdx::Secret;
 use world::Random;
 
 const FILE: &str = "link.key";
@@ -24,14 +25,27 @@ pub fn load(data: &Path) -> Result<link::Key, String> {
     link::Key::from_seed(&seed).ok_or_else(|| format!("{} is no key of ours.", file.display()))
 }
 
+/// Bytes for another purpose that stay the same as long as the key does.
+pub fn derived(data: &Path, purpose: &str) -> Result<Secret<Vec<u8>>, String> {
+    let file = data.join(FILE);
+    let mut bytes = std::fs::read(&file).map_err(|e| format!("{} cannot be read: {e}.", file.display()))?;
+    bytes.extend_from_slice(purpose.as_bytes());
+    Ok(Secret::new(bytes))
+}
+
 fn make(file: &Path) -> Result<[u8; 32], String> {
     let mut seed = [0; 32];
     host::SystemRandom.fill(&mut seed);
+    write_secret(file, &seed)?;
+    Ok(seed)
+}
+
+/// Writes a file that only we can read; it must not be there yet.
+pub fn write_secret(file: &Path, bytes: &[u8]) -> Result<(), String> {
     let write = || {
         let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-        out.write_all(&seed)?;
+        out.write_all(bytes)?;
         out.sync_all()
     };
-    write().map_err(|e| format!("{} cannot be written: {e}.", file.display()))?;
-    Ok(seed)
+    write().map_err(|e| format!("{} cannot be written: {e}.", file.display()))
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod control;
+mod demo_monitor;
 mod demo_past;
 mod demo_site;
 mod drill;
@@ -14,11 +15,14 @@ mod link_key;
 mod logs;
 mod orders;
 mod place;
+mod report;
 mod serve;
+mod serve_monitor;
 mod serve_status;
 mod status_site;
 mod up;
 mod verbs;
+mod watch_post;
 mod ways;
 
 use std::process::ExitCode;

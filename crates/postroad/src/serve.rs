@@ -8,7 +8,7 @@ use host::{Certificates, Pair};
 use role_mail::{Front, Settings, Tolerance};
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
-use crate::{logs, place, serve_status, ways};
+use crate::{logs, place, report, serve_monitor, serve_status, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
@@ -22,6 +22,7 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let runtime = house::runtime(house::processors())?;
     match config.role {
         config::Role::Mail => runtime.block_on(serve(file, config)),
+        config::Role::Monitor => runtime.block_on(serve_monitor::serve(file, config)),
         config::Role::Status => runtime.block_on(serve_status::serve(file, config)),
     }
 }
@@ -50,12 +51,14 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         roots: Arc::new(roots),
     };
     let house = House::begin(plan, ports)?;
+    let told = report::begin(&config, &house)?;
     host::process::notify("READY=1");
     tracing::info!("ready");
     while signals.next().await == Told::Reload {
         reload(&file, &house, &certificates);
     }
     tracing::info!("stopping");
+    told.abort();
     house.end().await;
     Ok(())
 }

@@ -199,8 +199,8 @@ pub fn find(args: &PlaceArgs) -> Result<PathBuf, String> {
         let config = config::read(&file).map_err(|faults| faults.to_string())?;
         return match config.role {
             config::Role::Status => Ok(config.data),
-            config::Role::Mail => Err(format!(
-                "{} is a mail host's. Name the status site's with --config or --data.",
+            config::Role::Mail | config::Role::Monitor => Err(format!(
+                "{} is another host's. Name the status site's with --config or --data.",
                 file.display()
             )),
         };

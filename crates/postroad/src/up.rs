@@ -16,12 +16,12 @@ use world::World;
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
 use crate::orders::{self, Order};
-use crate::{demo_past, demo_site, logs, place};
+use crate::{demo_monitor, demo_past, demo_site, logs, place};
 
-const HOST: &str = "mx.demo.example";
-const DOMAIN: &str = "demo.example";
+pub const HOST: &str = "mx.demo.example";
+pub const DOMAIN: &str = "demo.example";
 /// The addresses our mail leaves from: the preferred one, and the one to fall back on.
-const EGRESS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 61, 1), Ipv4Addr::new(127, 0, 61, 2)];
+pub const EGRESS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 61, 1), Ipv4Addr::new(127, 0, 61, 2)];
 /// The highest port base that leaves room for every port.
 const BASE_MAX: u16 = 65_000;
 
@@ -35,27 +35,28 @@ struct Kept {
 }
 
 #[derive(Serialize, Deserialize, Clone)]
-struct Account {
-    address: String,
-    password: String,
+pub struct Account {
+    pub address: String,
+    pub password: String,
 }
 
 /// Ports, by the last digits of the usual ones.
-struct Ports(u16);
+pub struct Ports(u16);
 
 impl Ports {
-    const SMTP: u16 = 25;
-    const SUBMISSION: u16 = 87;
-    const SUBMISSIONS: u16 = 65;
-    const IMAP: u16 = 143;
-    const IMAPS: u16 = 93;
-    const POP3: u16 = 110;
-    const POP3S: u16 = 95;
-    const SIEVE: u16 = 90;
-    const HTTP: u16 = 80;
-    const STATUS: u16 = 81;
+    pub const SMTP: u16 = 25;
+    pub const SUBMISSION: u16 = 87;
+    pub const SUBMISSIONS: u16 = 65;
+    pub const IMAP: u16 = 143;
+    pub const IMAPS: u16 = 93;
+    pub const POP3: u16 = 110;
+    pub const POP3S: u16 = 95;
+    pub const SIEVE: u16 = 90;
+    pub const HTTP: u16 = 80;
+    pub const STATUS: u16 = 81;
+    pub const MONITOR: u16 = 82;
 
-    fn at(&self, offset: u16) -> u16 {
+    pub fn at(&self, offset: u16) -> u16 {
         self.0 + offset
     }
     fn doors(&self) -> Vec<Door> {
@@ -175,11 +176,28 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), ports.at(Ports::STATUS));
     let status = demo_site::begin(&data.join("status"), (house.site.world().clone(), house.site.roots().clone()), at, &kept.desk).await?;
     let watched = ports.doors().iter().map(|d| d.at).collect();
+    let around = demo_monitor::Around {
+        data: &data.join("monitor"),
+        site: &house.site,
+        ports: &ports,
+        accounts: &kept.accounts,
+        zones: &zones,
+    };
+    let post = demo_monitor::begin(&around).await?;
+    let telling = tokio::spawn(demo_monitor::tell(
+        post.monitor.clone(),
+        house.site.clone(),
+        status.board.clone(),
+        data.to_owned(),
+    ));
     let watching = tokio::spawn(demo_site::watch(status.board.clone(), house.site.clone(), watched));
-    let told = Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts, desk: &kept.desk };
+    let told =
+        Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts, desk: &kept.desk };
     println!("{}", if json { told.json() } else { told.text() });
     while signals.next().await != Told::End {}
     watching.abort();
+    telling.abort();
+    post.end().await;
     status.end().await;
     house.end().await;
     Ok(())
@@ -319,11 +337,15 @@ impl Announcement<'_> {
             "smtp": p(Ports::SMTP), "submission": p(Ports::SUBMISSION), "submissions": p(Ports::SUBMISSIONS),
             "imap": p(Ports::IMAP), "imaps": p(Ports::IMAPS), "pop3": p(Ports::POP3), "pop3s": p(Ports::POP3S),
             "sieve": p(Ports::SIEVE), "http": p(Ports::HTTP), "ca": self.ca, "data": self.data, "host": HOST, "domain": DOMAIN,
-            "accounts": self.accounts, "status": self.status(),
+            "accounts": self.accounts, "status": self.status(), "monitor": self.monitor(),
             "status_desk": { "name": demo_past::AUTHOR, "password": self.desk },
             "neighbours": neighbours().iter().map(|n| n.domain).collect::<Vec<_>>(),
         })
         .to_string()
+    }
+
+    fn monitor(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.ports.at(Ports::MONITOR))
     }
 
     fn status(&self) -> String {
@@ -359,6 +381,7 @@ impl Announcement<'_> {
             demo_past::AUTHOR,
             self.desk
         ));
+        out.push_str(&format!("  monitor   {} (postroad monitor probes --data {data})\n", self.monitor()));
         for n in neighbours() {
             out.push_str(&format!("  neighbour {:<18}{}\n", n.domain, n.words));
         }

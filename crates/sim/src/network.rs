@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use stdx::Span;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use world::{Connection, Later, Listener, Net};
@@ -129,6 +130,22 @@ impl Net for HostView {
             let (sender, receiver) = mpsc::channel(BACKLOG);
             wires.listeners.insert(at, sender);
             Ok(Arc::new(SimListener { at, receiver: tokio::sync::Mutex::new(receiver) }) as Arc<dyn Listener>)
+        })
+    }
+
+    /// An address with a listener is a machine that answers.
+    fn ping(&self, to: IpAddr, limit: Span) -> Later<'_, io::Result<Span>> {
+        Box::pin(async move {
+            let there = {
+                let wires = self.network.lock();
+                wires.faults.get(&to) != Some(&Fault::Silent)
+                    && wires.listeners.keys().any(|at| at.ip() == to)
+            };
+            if there {
+                return Ok(Span::ms(1));
+            }
+            tokio::time::sleep(limit.to_std()).await;
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no echo from {to}")))
         })
     }
 }

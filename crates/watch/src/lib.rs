@@ -8,11 +8,15 @@
 
 pub mod agree;
 pub mod alert;
+pub mod cause;
 pub mod credits;
 pub mod day;
+pub mod drift;
 pub mod forecast;
 pub mod incident;
 pub mod maintenance;
+pub mod metrics;
+pub mod schedule;
 pub mod state;
 pub mod zones;
 

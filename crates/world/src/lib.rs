@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use stdx::Now;
+use stdx::{Now, Span};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod dns;
@@ -40,6 +40,12 @@ pub trait Net: Send + Sync {
     /// Connects to `to`, from the source address `from` if one is given (an egress address).
     fn dial(&self, from: Option<IpAddr>, to: SocketAddr) -> Later<'_, io::Result<Connection>>;
     fn listen(&self, at: SocketAddr) -> Later<'_, io::Result<Arc<dyn Listener>>>;
+    /// Sends an ICMP echo and waits for its answer: how long it took.
+    fn ping(&self, to: IpAddr, limit: Span) -> Later<'_, io::Result<Span>> {
+        let _ = limit;
+        let why = format!("{to} cannot be pinged from here");
+        Box::pin(std::future::ready(Err(io::Error::new(io::ErrorKind::Unsupported, why))))
+    }
 }
 
 /// The clock. Only roles and fronts may hold one; judges and engines take [`Now`] as an argument.

@@ -9,6 +9,12 @@ pub const PEER: Section = Section {
     keys: &[
         key("name", Kind::Text, REQUIRED, "Its `host_name`."),
         key("key", Kind::Text, REQUIRED, "Its public key, as `postroad link key` prints it there."),
+        key(
+            "url",
+            Kind::Text,
+            "",
+            "Where it takes our facts: `https://monitor.example.net/`. A mail host tells its heartbeat, disks, queue and ways out every 30 s, a monitor what it saw every 10 s.",
+        ),
     ],
 };
 

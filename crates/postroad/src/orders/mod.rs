@@ -8,6 +8,7 @@ mod egresses;
 mod import;
 mod keys;
 mod mail;
+mod monitor;
 mod people;
 mod queue;
 mod records;
@@ -28,6 +29,7 @@ use words::{Address, Domain};
 use world::World;
 
 pub use keys::records as key_records;
+pub use monitor::MonitorOrder;
 pub use routes::restore as restore_routes;
 pub use status::StatusOrder;
 pub use upkeep::{HOLDERS, verified};
@@ -82,6 +84,7 @@ pub enum Order {
     Verify,
     Doctor,
     Status(StatusOrder),
+    Monitor(MonitorOrder),
 }
 
 /// The answer, for people and for machines.
@@ -112,6 +115,22 @@ pub fn for_mail(site: Site) -> Carry {
     Arc::new(move |order, tell| {
         let site = site.clone();
         Box::pin(async move { carry_out_telling(&site, order, tell).await })
+    })
+}
+
+/// Orders to a monitor.
+pub fn for_monitor(monitor: role_monitor::Monitor) -> Carry {
+    Arc::new(move |order, _| {
+        let monitor = monitor.clone();
+        Box::pin(async move {
+            match order {
+                Order::Monitor(order) => monitor::carry_out(&monitor, order).await,
+                _ => {
+                    Err("This is a monitor: it keeps no mail. Name the mail host with --config or --data."
+                        .into())
+                }
+            }
+        })
     })
 }
 
@@ -156,6 +175,7 @@ pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer 
         Order::Import { .. } => import::carry_out(site, order).await,
         Order::Restore { .. } => restore::carry_out(site, order, tell).await,
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order, tell).await,
+        Order::Monitor(_) => Err("This is a mail host. Name the monitor with --config or --data.".into()),
         Order::Status(_) => Err("This is a mail host. Name the status site with --config or --data.".into()),
         order => people::carry_out(site, order).await,
     }

@@ -180,7 +180,9 @@ fn judge_backups(first: Option<Now>, last: Option<Now>, tried: Option<Now>, now:
         None if now.since(first) <= TRY_EVERY => {
             good(format!("the last backup is {age} old; a restore was never tried yet"))
         }
-        None => bad(format!("backups are made since {}, and no restore was ever tried", now.since(first)), TRY),
+        None => {
+            bad(format!("backups are made since {}, and no restore was ever tried", now.since(first)), TRY)
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Each verb: an order, or something the command line does by itself.
 
 mod local;
+mod monitor;
 mod status;
 
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use crate::cli::{
-    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs, QueueVerb,
-    RouteVerb, Switch, TlsVerb, Verb,
+    AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs,
+    QueueVerb, RouteVerb, Switch, TlsVerb, Verb,
 };
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, status_site, up};
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
         Verb::Rebuild => return local::rebuild(&place),
         Verb::Link(LinkVerb::Key) => return local::link_key(&place),
+        Verb::Monitor(verb) => return monitor::run(&place, verb, json),
         Verb::Status(verb) => {
             let reply = status_site::order(&place, Order::Status(status::order(verb)?))?;
             say(&reply, json);
@@ -36,10 +38,11 @@ pub fn run(cli: Cli) -> Result<(), String> {
     let order = order(verb)?;
     let place = place::find(&place)?;
     let mut pace = local::Pace::default();
-    let reply = match control::ask(&place.data, &order, &mut |doing, done, total| pace.tell(doing, done, total)) {
-        Some(answer) => answer?,
-        None => house::alone(&place, order)?,
-    };
+    let reply =
+        match control::ask(&place.data, &order, &mut |doing, done, total| pace.tell(doing, done, total)) {
+            Some(answer) => answer?,
+            None => house::alone(&place, order)?,
+        };
     say(&reply, json);
     Ok(())
 }
