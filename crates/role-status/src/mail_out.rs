@@ -108,7 +108,7 @@ async fn through(world: &World, roots: &Arc<Roots>, (way, host): (&Way, &str), l
 
 fn tls(roots: &Arc<Roots>, way: &Way, host: &str) -> Tls {
     let trust = if way.relay.is_some() { Trust::Names(vec![host.to_owned()]) } else { Trust::Any };
-    let client = ClientTls { roots: roots.clone(), name: host.to_owned(), trust };
+    let client = ClientTls::new(roots.clone(), host, trust);
     let implicit = way.relay.as_ref().is_some_and(|r| r.tls == RelayTls::Implicit);
     Tls::Client { tls: Arc::new(client), implicit }
 }
