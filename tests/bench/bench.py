@@ -57,6 +57,9 @@ def cells(result):
         elif r["test"] == "E":
             work = "E: POP3 " + r["mode"]
             figures = (("msgs/s", "rate"), ("CPU s", "cpu_s"))
+        elif r["test"] == "Q":
+            work = "Q: %d deferred messages" % r["n"]
+            figures = (("peak anon MB", "peak_anon_mb"), ("resting anon MB", "resting_anon_mb"), ("restart s after kill -9", "restart_s"))
         else:
             continue
         for figure, key in figures:

@@ -21,7 +21,7 @@ pub const CONCEPTS: &[(&str, &str)] = &[
     ("our", "our|we|us|here|this|my"),
     (
         "rcpt",
-        "recipient*|user|users|mailbox*|account*|alias|inbox|rcpt|addressee|destinataire|destinatario|empfanger|empfaenger|utilisateur|usuario|utente|benutzer|konto|compte|postfach|casella|caixa|boite|buzon|customer|subscriber|maildrop|@addr|mailfolder|homedir",
+        "recipient*|user|users|mailbox*|account*|alias|inbox|rcpt|addressee|destinataire|destinatario|empfanger|empfaenger|utilisateur|usuario|gebruiker|adresat|uzytkownik*|utente|benutzer|konto|compte|postfach|casella|caixa|boite|buzon|customer|subscriber|maildrop|@addr|mailfolder|homedir",
     ),
     (
         "sender",
@@ -59,7 +59,7 @@ pub const CONCEPTS: &[(&str, &str)] = &[
     ),
     (
         "absent",
-        "unknown|exist*|found|invalid|nonexistent|inexist*|undeliverable|inconnu*|desconocid*|unbekannt*|sconosciut*|such|invalide|invalido",
+        "unknown|exist*|found|invalid|nonexistent|inexist*|undeliverable|inconnu*|desconocid*|unbekannt*|sconosciut*|onbekend|nieznan*|such|invalide|invalido",
     ),
     ("full", "full|quota|overquota|storage|space|voll|lleno|llena|cheia|piena|pleine"),
     (

@@ -114,6 +114,9 @@ pub const RECIPIENT: &[Rule] = &[
             "adresse .. destinataire invalide|inconnue|inconnu",
             "destinataire .. inconnu|invalide|existe",
             "utilisateur inconnu",
+            "gebruiker|adres|adresat|uzytkownik* .. onbekend|nieznany|niet|nie",
+            "onbekend|nieznany gebruiker|adres|adresat",
+            "nie ma|istnieje takiego|taki",
             "boite|caixa|casella|casilla|buzon|conta|cuenta|compte|konto .. inexist*|existe*|esiste*|desconocid*|non|nao|not|existiert",
             "adresse|direccion|endereco|indirizzo .. existe*|inexist*|esiste|existiert|pas|plus|nicht",
             "policy rejection on the target",
@@ -139,7 +142,7 @@ pub const RECIPIENT: &[Rule] = &[
         .unless(&[
             "sender address rejected", "sender unknown|invalid", "invalid sender", "sender verify", "from domain|address|header", "domain of sender",
             "mail from|mailfrom", "ip .. not .. valid", "sender domain", "domain not found", "no such domain", "greylist*", "try again later $", "temporarily|temporary",
-            "ip address is", "mailbox delivery failure policy", "due to policy", "policy violation", "does not resolve", "not have a ptr|reverse", "bad address syntax",
+            "ip address is", "address|ip range|ranges|space|block|blocks", "mailbox delivery failure policy", "due to policy", "policy violation", "does not resolve", "not have a ptr|reverse", "bad address syntax",
             "your ip", "invalid ip", "sending denied", "not local", "rbl", "spf", "dkim", "dmarc", "client host", "relay|relaying", "spam", "command", "no valid cert", "login", "senders mx", "tls|starttls", "domain .. is|was|could|not .. found|exist|valid|reachable",
             "mx record|records", "null mx", "authenticat* fail*", "username and", "invalid domain", "host unknown", "helo|ehlo", "from valid", "virus", "sending domain",
             "from .. header", "bad destination system", "does not accept mail|email", "unauthenticated", "certificate", "too many", "read the forwarding", "hosted tenant", "loop", "system config*", "subject", "credential*", "not .. list of allowed", "quota",
