@@ -8,6 +8,7 @@
 pub mod authority;
 mod cache;
 pub mod certificates;
+mod datagrams;
 mod dns;
 mod net;
 mod ping;
@@ -19,6 +20,7 @@ use stdx::Now;
 use world::{Clock, Later, Random, World};
 
 pub use certificates::{CertificateError, Certificates, Pair, roots};
+pub use datagrams::Datagrams;
 pub use dns::{DnsSettings, Resolver, system_servers};
 pub use net::{Detours, HostNet, NetSettings};
 

@@ -83,3 +83,10 @@ pub fn notify(state: &str) {
         None => socket.send_to(state.as_bytes(), to),
     };
 }
+
+/// Most memory a process has used so far, in octets; `None` where the system does not say.
+pub fn memory_peak(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+}

@@ -45,6 +45,9 @@ pub enum Verb {
     ///
     /// Exit codes: 0 all checks passed, 1 some failed, 2 the scene could not be played.
     Drill(Drill),
+    /// The host of a scene, started by `drill`
+    #[command(hide = true)]
+    DrillHost(DrillHost),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -150,6 +153,26 @@ pub struct Drill {
     /// Write everything that was seen into a file, a line each
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+}
+
+/// What `drill` tells the host it starts.
+#[derive(Clone, Debug, Args)]
+pub struct DrillHost {
+    pub file: PathBuf,
+    #[arg(long)]
+    pub folder: PathBuf,
+    #[arg(long)]
+    pub smtp: u16,
+    #[arg(long)]
+    pub submission: u16,
+    #[arg(long)]
+    pub dns: std::net::SocketAddr,
+    #[arg(long)]
+    pub begin: u64,
+    #[arg(long)]
+    pub pace: u64,
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

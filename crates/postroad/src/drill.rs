@@ -1,13 +1,20 @@
 //! `postroad drill`: a scene is played, and every measured value stands beside its bound.
 
-use std::process::ExitCode;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use clap::Parser;
-use role_mail::Site;
+use host::Certificates;
+use role_mail::{Front, Site};
+use scenes::real::{Crew, Terms};
 use scenes::{Record, Report, Scene};
+use world::Clock;
 
-use crate::cli::{Cli, Drill};
-use crate::{logs, orders, verbs};
+use crate::cli::{Cli, Drill, DrillHost};
+use crate::house::{self, Door, House, Plan};
+use crate::{control, logs, orders, verbs};
 
 /// Exit codes: all passed, something failed, it could not be played.
 const FAILED: u8 = 1;
@@ -27,7 +34,11 @@ pub fn run(drill: &Drill, json: bool) -> ExitCode {
     {
         eprintln!("{why}");
     }
-    let played = if drill.in_virtual_time { virtually(&scene) } else { really(&scene, drill.pace) };
+    let played = if drill.in_virtual_time {
+        virtually(&scene)
+    } else {
+        scenes::real::play(&scene, drill.pace, &ThisProgram { file: &drill.file })
+    };
     let done = played.and_then(|record| {
         if let Some(file) = &drill.trace {
             std::fs::write(file, record.trace())
@@ -44,8 +55,85 @@ pub fn run(drill: &Drill, json: bool) -> ExitCode {
     }
 }
 
-fn really(_scene: &Scene, _pace: Option<u64>) -> Result<Record, String> {
-    Err("This version plays scenes in virtual time only: add --virtual.".into())
+/// Starts the scene's host as a process of this same program, and carries orders to it.
+struct ThisProgram<'f> {
+    file: &'f Path,
+}
+
+impl Crew for ThisProgram<'_> {
+    fn start(&self, terms: &Terms) -> std::io::Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("drill-host").arg(self.file).arg("--folder").arg(&terms.data);
+        for (key, value) in [
+            ("--smtp", terms.ports.smtp.to_string()),
+            ("--submission", terms.ports.submission.to_string()),
+            ("--dns", terms.dns.to_string()),
+            ("--begin", terms.begin.0.to_string()),
+            ("--pace", terms.pace.to_string()),
+        ] {
+            command.arg(key).arg(value);
+        }
+        if let Some(ca) = &terms.ca {
+            command.arg("--ca").arg(ca);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
+    }
+
+    fn order(&self, data: &Path, words: Vec<String>) -> Result<(), String> {
+        let order = order(words)?;
+        control::ask(data, &order, &mut |_, _, _| {}).unwrap_or(Err("the host does not run".into())).map(drop)
+    }
+}
+
+fn order(words: Vec<String>) -> Result<orders::Order, String> {
+    let line = std::iter::once("postroad".to_owned()).chain(words);
+    let cli = Cli::try_parse_from(line).map_err(|e| e.to_string())?;
+    verbs::order(cli.verb)
+}
+
+/// The host's side: it lives until its input ends.
+pub fn host(told: &DrillHost) -> Result<(), String> {
+    let scene = Scene::read(&told.file).map_err(|faults| faults.to_string())?;
+    logs::begin("error", None, stdx::Bytes::mib(50))?;
+    let _ = host::process::raise_open_files();
+    let terms = Terms {
+        data: told.folder.clone(),
+        ports: scenes::farm::Ports { smtp: told.smtp, submission: told.submission },
+        dns: told.dns,
+        begin: stdx::Now(told.begin),
+        pace: told.pace,
+        ca: told.ca.clone(),
+    };
+    house::runtime(house::processors())?.block_on(live(&scene, &terms))
+}
+
+async fn live(scene: &Scene, terms: &Terms) -> Result<(), String> {
+    let world = scenes::real::host_world(scene, terms);
+    let names = [scene.host.name.clone()];
+    let own = host::authority::ensure(&terms.data.join("tls"), &names, host::SystemClock.now())
+        .map_err(|e| format!("The host's certificate cannot be made: {e}."))?;
+    let certificates = Certificates::load(std::slice::from_ref(&own.pair)).map_err(|e| e.to_string())?;
+    let door = |front, port| Door {
+        front,
+        at: SocketAddr::new(scene.host.address, port),
+        tls: config::TlsMode::StartTls,
+    };
+    let doors = [door(Front::Smtp, terms.ports.smtp), door(Front::Submission, terms.ports.submission)];
+    let opened = house::open_ports(&world, &doors).await?;
+    let plan = Plan {
+        data: &terms.data,
+        world,
+        settings: scenes::farm::settings(scene, terms.ports, terms.begin),
+        store: store::Settings::default(),
+        certificates: Arc::new(certificates),
+        roots: Arc::new(host::roots(terms.ca.as_slice()).map_err(|e| e.to_string())?),
+    };
+    let house = House::begin(plan, opened)?;
+    let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    // However it ends: the director is gone or wants us to stop.
+    let _ = input.await;
+    house.end().await;
+    Ok(())
 }
 
 fn say(report: &Report, json: bool) -> ExitCode {
@@ -60,9 +148,7 @@ fn say(report: &Report, json: bool) -> ExitCode {
 fn virtually(scene: &Scene) -> Result<Record, String> {
     scenes::stage::play(scene, &|site: Site, words: Vec<String>| {
         Box::pin(async move {
-            let line = std::iter::once("postroad".to_owned()).chain(words);
-            let cli = Cli::try_parse_from(line).map_err(|e| e.to_string())?;
-            let order = verbs::order(cli.verb)?;
+            let order = order(words)?;
             orders::carry_out(&site, order).await.map(drop)
         })
     })

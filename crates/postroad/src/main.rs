@@ -34,7 +34,11 @@ fn main() -> ExitCode {
     if let cli::Verb::Drill(drill) = &cli.verb {
         return drill::run(drill, cli.json);
     }
-    match verbs::run(cli) {
+    let done = match &cli.verb {
+        cli::Verb::DrillHost(told) => drill::host(told),
+        _ => verbs::run(cli),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{}", why.trim_end());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sim::{Above, Manners, Peer, Rule, When};
+use sim::{Above, Manners, Peer, Rule, When, Wrap};
 use stdx::Now;
 use tokio::task::JoinHandle;
 use world::{Clock, Net};
@@ -21,8 +21,11 @@ impl Cast {
     pub async fn begin(scene: &Scene, world: Place<'_>) -> Result<Cast, String> {
         let mut cast = Cast { peers: Vec::new(), doors: Vec::new() };
         for (n, one) in scene.peers.iter().enumerate() {
-            let peer =
+            let mut peer =
                 Peer::new(manners(one, world.begin), world.clock.clone(), scene.seed ^ (n as u64) << 32);
+            if let Some(wrap) = world.tls.as_ref().filter(|_| one.is_relay(scene)) {
+                peer = peer.with_tls(wrap.clone());
+            }
             let down: Vec<(Now, Now)> = scene
                 .faults
                 .iter()
@@ -58,6 +61,8 @@ pub struct Place<'p> {
     pub clock: Arc<dyn Clock>,
     pub port: u16,
     pub begin: Now,
+    /// Relays speak it.
+    pub tls: Option<Wrap>,
 }
 
 struct Door {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use role_mail::{EgressRules, Relay, RelayTls, Settings};
+use route::dnsbl::{self, ListFacts};
 use stdx::{Now, Secret};
 use store::{Store, StoreError};
 use words::{AccountId, Address, Domain};
@@ -29,6 +30,7 @@ pub const USUAL: Ports = Ports { smtp: 25, submission: 587 };
 pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
     let mut settings = Settings {
         egresses: scene.egresses.iter().map(|e| egress(e, ports)).collect(),
+        lists: scene.lists.iter().map(|l| list(&l.zone)).collect(),
         list_zones: scene.lists.iter().map(|l| l.zone.clone()).collect(),
         remote_port: ports.smtp,
         trusted_networks: vec![(INSIDE, 32)],
@@ -56,11 +58,21 @@ pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
     settings
 }
 
+/// What is known of a list of the world's; of another, that it is one of addresses.
+fn list(zone: &str) -> ListFacts {
+    let known = dnsbl::built_in().into_iter().find(|known| known.zone == zone);
+    match known {
+        // Here the world's lists know our addresses.
+        Some(known) => ListFacts { public_only: false, ..known },
+        None => ListFacts::plain(zone, dnsbl::Weight::High),
+    }
+}
+
 fn egress(egress: &Egress, ports: Ports) -> role_mail::Egress {
     let relay = egress.relay.as_ref().map(|relay| Relay {
         host: relay.host.clone(),
         port: ports.smtp,
-        tls: RelayTls::None,
+        tls: RelayTls::StartTls,
         login: relay.login.as_ref().map(|(user, password)| (user.clone(), Secret::new(password.clone()))),
     });
     role_mail::Egress {

@@ -72,6 +72,11 @@ impl Names {
             || self.list(name).is_some_and(|(list, _)| list.manner == Manner::Mute)
     }
 
+    /// Keeps a question that is not answered.
+    pub fn note(&self, name: &str) {
+        self.about(name);
+    }
+
     fn list<'a>(&'a self, name: &'a str) -> Option<(&'a List, &'a str)> {
         let name = name.trim_end_matches('.');
         self.0.lists.iter().find_map(|list| {

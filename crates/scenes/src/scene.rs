@@ -344,6 +344,14 @@ impl Scene {
     }
 }
 
+impl Peer {
+    /// Whether one of our ways out leads through it.
+    pub fn is_relay(&self, scene: &Scene) -> bool {
+        let ours = |host: &String| *host == self.greeting || self.names.contains(host);
+        scene.egresses.iter().filter_map(|e| e.relay.as_ref()).any(|r| ours(&r.host))
+    }
+}
+
 impl Destination {
     /// The MX hosts of one of its domains.
     pub fn hosts(&self, domain: &str) -> Vec<String> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use role_mail::gate::Gate;
 use role_mail::listen::{Port, listen};
 use role_mail::{Front, Site};
-use sim::City;
+use sim::{City, Wrap};
 use stdx::Span;
 use store::Store;
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use world::{Clock, Dns, Net, World};
 use crate::cast::{Cast, Place};
 use crate::client::{self, Handed};
 use crate::farm::{self, USUAL};
+use crate::folder::{self, Folder};
 use crate::letters::{self, Letter};
 use crate::life::{Life, mortal};
 use crate::names::Names;
@@ -61,6 +62,7 @@ struct Stage<'s> {
     city: City,
     names: Names,
     begin: stdx::Now,
+    roots: Arc<drive::Roots>,
 }
 
 impl Stage<'_> {
@@ -68,16 +70,21 @@ impl Stage<'_> {
         let city = City::new(scene.seed);
         let begin = city.clock().now() + WARM;
         let names = Names::new(scene, scene.zones(), begin, city.clock());
-        let stage = Stage { scene, city, names, begin };
-        stage.run(orders).await
+        let folder = Folder::new()?;
+        // Certificates are valid by the system's clock, whatever the scene's says.
+        let secrets = folder::secrets(scene, folder.path(), host::SystemClock.now())?;
+        let roots = folder::roots(secrets.as_ref())?;
+        let stage = Stage { scene, city, names, begin, roots };
+        stage.run(secrets.map(|s| s.wrap), orders).await
     }
 
-    async fn run(self, orders: Orders<'_>) -> Result<Record, String> {
+    async fn run(self, tls: Option<Wrap>, orders: Orders<'_>) -> Result<Record, String> {
         let (scene, begin) = (self.scene, self.begin);
         let clock = self.city.clock();
         let net = |at: SocketAddr| -> Arc<dyn Net> { self.city.world(&[at.ip()]).net };
         let cast =
-            Cast::begin(scene, Place { net: &net, clock: clock.clone(), port: USUAL.smtp, begin }).await?;
+            Cast::begin(scene, Place { net: &net, clock: clock.clone(), port: USUAL.smtp, begin, tls })
+                .await?;
         let letters = Arc::new(letters::draw(scene, begin));
         let store = Store::in_memory(store::Settings::default(), &role_mail::schemas()).map_err(says)?;
         farm::furnish(&store, scene, &letters, begin).await.map_err(says)?;
@@ -151,7 +158,12 @@ impl Stage<'_> {
         let world = mortal(World { dns, ..world }, &life, down.collect());
         let mut tasks = JoinSet::new();
         let (stop, stopped) = watch::channel(false);
-        let site = Site::new(world.clone(), store, farm::settings(scene, USUAL, self.begin));
+        let site = Site::with_roots(
+            world.clone(),
+            store,
+            farm::settings(scene, USUAL, self.begin),
+            self.roots.clone(),
+        );
         let gate = Gate::default();
         for (front, port) in [(Front::Smtp, USUAL.smtp), (Front::Submission, USUAL.submission)] {
             let at = SocketAddr::new(scene.host.address, port);

@@ -20,7 +20,7 @@ use stdx::{Dice, Now};
 use world::{Clock, Later, Random, World};
 
 pub use network::{Fault, Network};
-pub use peer::{Contact, Got, Manners, Peer, Refused, Rule, Stage};
+pub use peer::{Contact, Got, Manners, Peer, Refused, Rule, Stage, Wrap};
 pub use script::{Above, Act, When};
 pub use zones::Zones;
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stdx::{Dice, Now, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use world::{Clock, Connection, Listener, Stream};
+use world::{Clock, Connection, Later, Listener, Stream};
 
 use crate::script::{Act, Memory, Moment, When};
 
@@ -163,11 +163,15 @@ struct Shared {
     dice: Dice,
 }
 
+/// Turns a plain stream into one under TLS, as the server.
+pub type Wrap = Arc<dyn Fn(Box<dyn Stream>) -> Later<'static, io::Result<Box<dyn Stream>>> + Send + Sync>;
+
 /// One host of a provider; clones share everything.
 #[derive(Clone)]
 pub struct Peer {
     shared: Arc<Mutex<Shared>>,
     clock: Arc<dyn Clock>,
+    tls: Option<Wrap>,
 }
 
 impl Peer {
@@ -184,7 +188,11 @@ impl Peer {
             taken: BTreeMap::new(),
             dice: Dice::new(seed),
         };
-        Peer { shared: Arc::new(Mutex::new(shared)), clock }
+        Peer { shared: Arc::new(Mutex::new(shared)), clock, tls: None }
+    }
+    /// It offers STARTTLS.
+    pub fn with_tls(self, wrap: Wrap) -> Peer {
+        Peer { tls: Some(wrap), ..self }
     }
     /// The provider changes its mind.
     pub fn behave(&self, manners: Manners) {
@@ -249,6 +257,7 @@ impl Peer {
             recipients: Vec::new(),
             bare: None,
             spoke: false,
+            secure: false,
         };
         talk.run().await
     }
@@ -265,6 +274,7 @@ struct Talk<'p> {
     bare: Option<u64>,
     /// The last stage ended with a refusal.
     spoke: bool,
+    secure: bool,
 }
 
 /// What a rule makes of a stage.
@@ -301,6 +311,7 @@ impl Talk<'_> {
                 let reply = self.ehlo(verb == "EHLO");
                 self.stage(Stage::Ehlo, &reply).await
             }
+            "STARTTLS" if self.offers_tls() => self.start_tls().await,
             "AUTH" => self.auth(line).await,
             "MAIL" if self.helo.is_empty() => self.say("503 5.5.1 Say EHLO first").await,
             "MAIL" => {
@@ -334,10 +345,26 @@ impl Talk<'_> {
         let mut lines = vec![format!("{} greets {}", shared.manners.name, self.helo)];
         if extended {
             lines.extend(shared.manners.extensions.iter().cloned());
+            lines.extend(self.offers_tls().then(|| "STARTTLS".to_owned()));
         }
         let last = lines.len() - 1;
         let line = |(i, l): (usize, &String)| format!("250{}{l}", if i == last { ' ' } else { '-' });
         lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\r\n")
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.peer.tls.is_some() && !self.secure
+    }
+
+    async fn start_tls(&mut self) -> io::Result<bool> {
+        self.say("220 2.0.0 Go ahead").await?;
+        let Some(wrap) = self.peer.tls.clone() else { return Ok(false) };
+        let plain = std::mem::replace(&mut self.wire.stream, Box::new(tokio::io::duplex(1).0));
+        self.wire = Wire { stream: wrap(plain).await?, held: Vec::new(), at: 0 };
+        // RFC 3207 §4.2: what was said before is forgotten.
+        (self.secure, self.helo) = (true, String::new());
+        self.forget();
+        Ok(true)
     }
 
     /// Any password will do, unless a rule says otherwise.
