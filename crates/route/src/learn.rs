@@ -134,12 +134,15 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
         if !(long_enough && well) {
             continue;
         }
+        let proof =
+            format!("{} of {} messages taken since {}", back.taken, back.sent, Now(back.step_since).iso());
         (back.step, back.step_since, back.sent, back.taken) = (back.step + 1, now.0, 0, 0);
         back.refused.clear();
         if usize::from(back.step) >= STEPS.len() {
             events.push(
                 Event::new(EventKind::Returned, format!("{group} is back on {name} in full"))
-                    .undo(format!("postroad route pin group:{group} EGRESS")),
+                    .because([proof])
+                    .undo(keep_away(group, name)),
             );
             lane.mood = Mood::Open;
         } else {
@@ -149,12 +152,19 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
                     EventKind::StepUp,
                     format!("{group}: {share} % of its mail leaves by {name} again"),
                 )
-                .undo(format!("postroad route pin group:{group} EGRESS")),
+                .because([proof])
+                .until((now + settings.step_min).0)
+                .undo(keep_away(group, name)),
             );
         }
         state.dirty.insert(format!("g/{group}"));
     }
     events
+}
+
+/// The order against a return.
+fn keep_away(group: &str, name: &str) -> String {
+    format!("postroad route pin group:{group} EGRESS, with the egress that is to carry it in place of {name}")
 }
 
 /// Takes an outcome.
@@ -216,6 +226,7 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
         Mood::Blocked(block)
             if matches!(outcome.purpose, Purpose::Probe | Purpose::LastCall | Purpose::Pinned) =>
         {
+            let felt = block.evidence.last().map_or("a block".to_owned(), |e| e.reply.clone());
             let others = block.evidence.iter().any(|e| e.domain != domain);
             let step = u8::from(!others);
             let back = Return {
@@ -234,7 +245,9 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
                     EventKind::Returning,
                     format!("{domain} took mail of {name} again; {group} comes back step by step"),
                 )
-                .undo(format!("postroad route pin group:{group} EGRESS")),
+                .because([format!("{domain} took a message from {name} after {felt}")])
+                .until((now + settings.step_min).0)
+                .undo(keep_away(group, name)),
             );
         }
         Mood::Returning(back) => {
@@ -492,6 +505,8 @@ fn cite(
             settings.list_hosts
         );
         Event::new(EventKind::ListMoved, says)
+            .because(listing.cited_by.keys().map(|host| format!("{host} refused {name} citing {list}")))
+            .until((now + settings.list_trust).0)
             .undo("ends when the list clears; route pin overrides it per destination")
     })
 }

@@ -146,6 +146,7 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
                 EventKind::Listed,
                 format!("{list} lists {egress}; only destinations that have cited it are moved"),
             )
+            .because([format!("{list} was asked about {egress} and answered with a listing")])
             .undo("nothing to undo: routes follow replies"),
         ),
         (Some(true), News::Clean) => {
@@ -157,6 +158,7 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
                     EventKind::ListCleared,
                     format!("{list} no longer lists {egress}: {} hosts go back to it", hosts.len()),
                 )
+                .because([format!("{list} was asked about {egress} and answered without a listing")])
                 .undo("postroad route pin DOMAIN EGRESS, for one that should stay away"),
             );
         }

@@ -93,7 +93,7 @@ fn live(happenings: &[Happening], settings: &Settings) -> (State, Now) {
     for h in happenings {
         now += Span::secs(h.later_s);
         let (name, hosts, domain) = (group(h.group), hosts(h.group), domain(h.domain));
-        route::tick(&mut state, &name, settings, now);
+        let ticked = route::tick(&mut state, &name, settings, now);
         let facts = facts(&egresses, (&name, &hosts, &domain), &sender, &[], now);
         route::start(&mut state, &facts, h.egress, Purpose::Probe, settings, now);
         let outcome = Outcome {
@@ -106,7 +106,12 @@ fn live(happenings: &[Happening], settings: &Settings) -> (State, Now) {
             told: told(h.how),
             zones: &[],
         };
-        route::learn(&mut state, &outcome, settings, now);
+        let lesson = route::learn(&mut state, &outcome, settings, now);
+        for event in ticked.iter().chain(&lesson.events) {
+            // Each automatic decision says what, because of what, and how to undo it.
+            assert!(!event.says.is_empty() && !event.undo.is_empty(), "{event:?}");
+            assert!(!event.evidence.is_empty() && event.evidence.iter().all(|e| !e.is_empty()), "{event:?}");
+        }
     }
     (state, now)
 }

@@ -315,9 +315,8 @@ pub(crate) fn audit(site: &Site, events: &[Event], attempt: Option<AttemptId>) {
         if let Some(attempt) = attempt {
             fact = fact.attempt(attempt);
         }
-        if let Some(until) = event.until {
-            fact = fact.with("until", until.iso());
-        }
+        let until = event.until.map_or_else(|| "until something else is learned".to_owned(), |at| at.iso());
+        fact = fact.with("until", until);
         site.aside(fact.with("evidence", event.evidence.clone()).with("undo", event.undo.clone()));
     }
 }
