@@ -5,9 +5,11 @@
 //! the facts; a fact that could not be had is `None`, and never a reason to refuse by itself.
 //! Begin with [`judge_rcpt`] and [`judge_message`].
 
+mod customer;
 mod envelope;
 mod message;
 
+pub use customer::{Quota, Use, judge_customer};
 pub use envelope::{Mail, Peer, Rcpt, Room, Whose, judge_mail, judge_peer, judge_rcpt};
 pub use message::{Dmarc, Loop, Message, Place, Policy, Spf, judge_message};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use stdx::{Now, Secret};
+use words::Address;
 
 use crate::fault::Fault;
 use crate::read::{Filled, Tree};
@@ -25,6 +26,8 @@ pub struct Relay {
     pub port: u16,
     pub tls: TlsMode,
     pub login: Option<(String, Secret<String>)>,
+    /// The pin of its key.
+    pub pin: Option<String>,
 }
 
 /// What an egress may carry.
@@ -91,6 +94,37 @@ pub(crate) fn lists(tree: &Tree) -> Vec<BlockList> {
             })
         };
     tree.many("list").iter().filter_map(one).collect()
+}
+
+/// Where complaints come in, and the URL of SNDS.
+pub(crate) fn complaints(
+    filled: &Filled,
+    fetch: Fetch<'_>,
+    faults: &mut Vec<Fault>,
+) -> (Option<Address>, Option<Secret<String>>) {
+    let address = text(filled, "address").and_then(|written| match Address::parse(&written) {
+        Ok(address) => Some(address),
+        Err(why) => {
+            faults.push(Fault {
+                at: filled.place("address"),
+                what: format!("\"{written}\" is no address: {why}"),
+                remedy: "write \"fbl@example.org\"".into(),
+            });
+            None
+        }
+    });
+    let url = path(filled, "snds_url_file").and_then(|file| match fetch(&file) {
+        Ok(url) => Some(Secret::new(url)),
+        Err(e) => {
+            faults.push(Fault {
+                at: filled.place("snds_url_file"),
+                what: format!("{} cannot be read: {e}", file.display()),
+                remedy: "name a file whose first line is the URL".into(),
+            });
+            None
+        }
+    });
+    (address, url)
 }
 
 pub(crate) fn egresses(
@@ -225,7 +259,19 @@ fn relay(filled: &Filled, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<R
             None
         }
     };
-    Some(Relay { host: host.clone(), port: *port, tls: mode(filled, "relay_tls"), login })
+    let pin = text(filled, "relay_pin");
+    let wrong = |p: &&String| {
+        !p.strip_prefix("sha256:").is_some_and(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    if let Some(odd) = pin.as_ref().filter(wrong) {
+        faults.push(Fault {
+            at: filled.place("relay_pin"),
+            what: format!("\"{odd}\" is no pin"),
+            remedy: "write what `postroad customer pin` prints on the relay: \"sha256:\" and 64 digits"
+                .into(),
+        });
+    }
+    Some(Relay { host: host.clone(), port: *port, tls: mode(filled, "relay_tls"), login, pin })
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
-pub const ROLES: &[&str] = &["mail", "monitor", "status"];
+pub const ROLES: &[&str] = &["mail", "monitor", "relay", "status"];
 pub const FRONTS: &[&str] = &["smtp", "submission", "imap", "pop3", "sieve", "http"];
 pub const TLS: &[&str] = &["starttls", "implicit", "none"];
 pub const PREFLIGHT: &[&str] = &["auto", "required", "off"];
@@ -97,7 +97,7 @@ pub const SECTIONS: &[Section] = &[
                 "role",
                 Kind::OneOf(ROLES),
                 "\"mail\"",
-                "What this host is: `mail` carries mail, `monitor` watches it from outside, `status` is the status site and stands on a machine of its own.",
+                "What this host is: `mail` carries mail, `relay` takes mail from mail hosts of ours and from customers (on its `submission` ports: 587 and 465) and sends it from its own addresses, `monitor` watches them from outside, `status` is the status site and stands on a machine of its own.",
             ),
             key("user", Kind::Text, "", "Become this user after binding the ports. Needs a start as root."),
         ],
@@ -167,6 +167,12 @@ pub const SECTIONS: &[Section] = &[
                 Kind::SecretFile,
                 "",
                 "A file whose first line is the password for the relay.",
+            ),
+            key(
+                "relay_pin",
+                Kind::Text,
+                "",
+                "The pin of the relay's key, for a relay of ours whose certificate no authority vouches for: `postroad customer pin` prints it there.",
             ),
             list(
                 "relay_cnames",
@@ -250,6 +256,25 @@ pub const SECTIONS: &[Section] = &[
             ),
             key("names", Kind::Bool, "false", "It lists names, not addresses."),
             key("delist", Kind::Text, "", "Where one asks to be taken off."),
+        ],
+    },
+    Section {
+        name: "complaints",
+        many: false,
+        doc: "What other providers say about our mail.",
+        keys: &[
+            key(
+                "address",
+                Kind::Text,
+                "",
+                "The address of ours that feedback loops (ARF, JMRP) write to. Each complaint is tied to the account that sent the message; three within an hour raise its state.",
+            ),
+            key(
+                "snds_url_file",
+                Kind::SecretFile,
+                "",
+                "A file whose first line is the URL under which SNDS hands out its data (it holds a key). It is read twice an hour.",
+            ),
         ],
     },
     Section {

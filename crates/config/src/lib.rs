@@ -75,6 +75,9 @@ pub struct Config {
     pub lists: Vec<BlockList>,
     /// Whether the public ones are asked.
     pub public_lists: bool,
+    /// Where complaints come in.
+    pub feedback: Option<words::Address>,
+    pub snds_url: Option<stdx::Secret<String>>,
     pub limits: Limits,
     pub queue: Queue,
     pub dns: Dns,
@@ -173,6 +176,9 @@ fn standard_listeners(role: Role) -> Vec<Listener> {
         address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
         tls,
     };
+    if role == Role::Relay {
+        return vec![at(Submission, 587, StartTls), at(Submission, 465, Implicit)];
+    }
     if role != Role::Mail {
         return vec![at(Http, 80, TlsMode::None), at(Http, 443, Implicit)];
     }
@@ -205,6 +211,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     }
     let egresses = egress::egresses(&tree, &host_name, fetch, faults);
     let lists = egress::lists(&tree);
+    let (feedback, snds_url) = egress::complaints(&tree.one("complaints"), fetch, faults);
     let certificates = tree.many("certificate").iter();
     let certificates =
         certificates.filter_map(|c| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? }));
@@ -219,6 +226,8 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
         certificates: certificates.collect(),
         egresses,
         lists,
+        feedback,
+        snds_url,
         public_lists: flag(&tree.one("lists"), "public"),
         limits: Limits {
             message_size: size(&limits, "message_size")?,

@@ -12,12 +12,14 @@ use crate::{each, flag, path, text};
 pub enum Role {
     Mail,
     Monitor,
+    Relay,
     Status,
 }
 
 impl Role {
     pub(crate) fn read(top: &Filled) -> Role {
         match text(top, "role").as_deref() {
+            Some("relay") => Role::Relay,
             Some("status") => Role::Status,
             Some("monitor") => Role::Monitor,
             _ => Role::Mail,

@@ -139,6 +139,14 @@ fn network(text: &str) -> Option<Value> {
     (bits <= most).then_some(Value::Network(ip, bits))
 }
 
+/// A network from the command line.
+pub fn network_of(text: &str) -> Result<(IpAddr, u8), String> {
+    match network(text) {
+        Some(Value::Network(ip, bits)) => Ok((ip, bits)),
+        _ => Err(format!("\"{text}\" is no network: write 192.0.2.7 or 192.0.2.0/24")),
+    }
+}
+
 fn host_port(text: &str) -> Option<Value> {
     let (host, port) = text.rsplit_once(':')?;
     let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);

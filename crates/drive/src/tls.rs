@@ -13,7 +13,7 @@ use ring::digest;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring as provider};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{Acceptor, ParsedCertificate};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use stdx::TlsFacts;
@@ -58,6 +58,13 @@ pub trait TlsServer: Send + Sync {
 pub struct Roots {
     provider: Arc<CryptoProvider>,
     store: Arc<RootCertStore>,
+    identity: Option<Arc<Identity>>,
+}
+
+/// Who we are towards servers that want to know: shown only where we know whom we talk to.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Roots {
@@ -66,7 +73,11 @@ impl Roots {
         Roots::new(RootCertStore::empty())
     }
     pub fn new(store: RootCertStore) -> Roots {
-        Roots { provider: Arc::new(provider::default_provider()), store: Arc::new(store) }
+        Roots { provider: Arc::new(provider::default_provider()), store: Arc::new(store), identity: None }
+    }
+    /// With a certificate of our own for servers that ask for one.
+    pub fn with_identity(self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Roots {
+        Roots { identity: Some(Arc::new(Identity { chain, key })), ..self }
     }
 }
 
@@ -173,6 +184,8 @@ async fn serve(certificates: &dyn TlsServer, stream: Box<dyn Stream>) -> Result<
     let mut facts = facts(connection);
     facts.sni = sni;
     facts.endpoint = pick.endpoint;
+    // The handshake has proved that the client holds the key of the certificate it showed.
+    facts.client_names = connection.peer_certificates().and_then(|c| c.first()).and_then(key_pin).into_iter().collect();
     facts.exporter =
         exporter(connection, |out| connection.export_keying_material(out, EXPORTER, Some(b"")).ok());
     Ok((Box::new(stream), facts))
@@ -191,12 +204,17 @@ pub async fn client_handshake(
         verified: AtomicBool::new(false),
         doubt: tls.doubt.clone(),
     });
-    let config = ClientConfig::builder_with_provider(tls.roots.provider.clone())
+    let builder = ClientConfig::builder_with_provider(tls.roots.provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier.clone())
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier.clone());
+    let config = match tls.roots.identity.as_ref().filter(|_| !matches!(tls.trust, Trust::Any)) {
+        Some(us) => builder
+            .with_client_auth_cert(us.chain.clone(), us.key.clone_key())
+            .map_err(|e| format!("our own certificate cannot be used: {e}"))?,
+        None => builder.with_no_client_auth(),
+    };
     let stream =
         TlsConnector::from(Arc::new(config)).connect(sni, stream).await.map_err(|e| e.to_string())?;
     let connection = stream.get_ref().1;
@@ -361,6 +379,22 @@ impl Verifier {
         }
         Ok(false)
     }
+}
+
+/// The name of a key: `sha256:` and the hash of its public half, in hexadecimal. It stays the same
+/// when a certificate is made anew for the same key.
+pub fn key_pin(certificate: &CertificateDer<'_>) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let hash = digest::digest(&digest::SHA256, &parsed.subject_public_key_info());
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}
+
+/// The TLSA record (DANE-EE, key, SHA-256) that says the same as a [`key_pin`].
+pub fn pinned(pin: &str) -> Option<Tlsa> {
+    let hex = pin.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.is_ascii())?;
+    let octet = |n: usize| u8::from_str_radix(hex.get(n * 2..n * 2 + 2)?, 16).ok();
+    Some(Tlsa { usage: 3, selector: 1, matching: 1, data: (0..32).map(octet).collect::<Option<Vec<u8>>>()? })
 }
 
 /// Whether a TLSA record names this certificate (RFC 6698 §2.1).

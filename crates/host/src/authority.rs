@@ -82,7 +82,7 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-fn write_secret(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_secret(file: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut out =

@@ -9,9 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use drive::tls::endpoint_hash;
 use drive::{Roots, TlsPick, TlsServer};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ServerSessionMemoryCache;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use stdx::Now;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -51,6 +53,8 @@ struct Loaded {
 /// do not have.
 pub struct Certificates {
     set: RwLock<Arc<Set>>,
+    /// Whether clients are asked for a certificate of theirs.
+    asks: bool,
 }
 
 struct Set {
@@ -60,12 +64,18 @@ struct Set {
 
 impl Certificates {
     pub fn load(pairs: &[Pair]) -> Result<Certificates, CertificateError> {
-        Ok(Certificates { set: RwLock::new(Arc::new(read_set(pairs)?)) })
+        Ok(Certificates { set: RwLock::new(Arc::new(read_set(pairs, false)?)), asks: false })
+    }
+
+    /// As [`Certificates::load`], and clients are asked who they are. They need not say; whose key
+    /// it is that they prove to hold, the desk decides ([`drive::tls::key_pin`]).
+    pub fn asking(pairs: &[Pair]) -> Result<Certificates, CertificateError> {
+        Ok(Certificates { set: RwLock::new(Arc::new(read_set(pairs, true)?)), asks: true })
     }
 
     /// Reads the files again. Sessions that stand keep theirs; if anything is wrong, all stays.
     pub fn reload(&self, pairs: &[Pair]) -> Result<(), CertificateError> {
-        let set = Arc::new(read_set(pairs)?);
+        let set = Arc::new(read_set(pairs, self.asks)?);
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
         Ok(())
     }
@@ -93,11 +103,11 @@ impl TlsServer for Certificates {
     }
 }
 
-fn read_set(pairs: &[Pair]) -> Result<Set, CertificateError> {
+fn read_set(pairs: &[Pair], asks: bool) -> Result<Set, CertificateError> {
     let sessions = ServerSessionMemoryCache::new(RESUMABLE_MAX);
     let mut set = Set { by_name: BTreeMap::new(), all: Vec::new() };
     for pair in pairs {
-        let loaded = read_pair(pair, sessions.clone())?;
+        let loaded = read_pair(pair, sessions.clone(), asks)?;
         for name in &loaded.names {
             set.by_name.entry(name.clone()).or_insert(set.all.len());
         }
@@ -106,7 +116,11 @@ fn read_set(pairs: &[Pair]) -> Result<Set, CertificateError> {
     Ok(set)
 }
 
-fn read_pair(pair: &Pair, sessions: Arc<ServerSessionMemoryCache>) -> Result<Loaded, CertificateError> {
+fn read_pair(
+    pair: &Pair,
+    sessions: Arc<ServerSessionMemoryCache>,
+    asks: bool,
+) -> Result<Loaded, CertificateError> {
     let wrong = |file: &Path, why: String| CertificateError { file: file.to_owned(), why };
     let chain = read_chain(&pair.chain)?;
     let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|e| {
@@ -116,10 +130,14 @@ fn read_pair(pair: &Pair, sessions: Arc<ServerSessionMemoryCache>) -> Result<Loa
     let (names, expires) = names_and_expiry(leaf)
         .ok_or_else(|| wrong(&pair.chain, "its first certificate cannot be read".into()))?;
     let endpoint = Some(endpoint_hash(leaf));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|e| wrong(&pair.chain, e.to_string()))?
-        .with_no_client_auth()
+        .map_err(|e| wrong(&pair.chain, e.to_string()))?;
+    let builder = match asks {
+        true => builder.with_client_cert_verifier(Arc::new(AnyKey::new())),
+        false => builder.with_no_client_auth(),
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|e| wrong(&pair.key, format!("key and certificate do not fit together: {e}")))?;
     config.session_storage = sessions;
@@ -160,4 +178,50 @@ pub fn roots(more: &[PathBuf]) -> Result<Roots, CertificateError> {
         store.add_parsable_certificates(read_chain(file)?);
     }
     Ok(Roots::new(store))
+}
+
+/// Takes any certificate of a client, if the client proves that it holds the key.
+#[derive(Debug)]
+struct AnyKey(rustls::crypto::WebPkiSupportedAlgorithms);
+
+impl AnyKey {
+    fn new() -> AnyKey {
+        AnyKey(rustls::crypto::ring::default_provider().signature_verification_algorithms)
+    }
+}
+
+impl ClientCertVerifier for AnyKey {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _rest: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, &self.0)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, &self.0)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }

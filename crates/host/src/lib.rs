@@ -10,6 +10,7 @@ mod cache;
 pub mod certificates;
 mod datagrams;
 mod dns;
+pub mod identity;
 mod net;
 mod ping;
 pub mod process;

@@ -1,6 +1,7 @@
 //! The command line as a value.
 
 pub mod monitor;
+pub mod customer;
 pub mod status;
 
 use std::path::PathBuf;
@@ -79,6 +80,9 @@ pub enum Verb {
     /// Ways out, and what was learned about them
     #[command(subcommand)]
     Route(RouteVerb),
+    /// Who may hand mail to this relay, what he may send, and what he owes
+    #[command(subcommand)]
+    Customer(customer::CustomerVerb),
     /// Block lists that are asked about our ways out
     #[command(subcommand)]
     Lists(ListsVerb),
@@ -403,6 +407,8 @@ pub enum EgressVerb {
     },
     /// Take that back
     Unforce { name: String },
+    /// The pin of this host's own key: a relay of ours knows us by it
+    Pin,
 }
 
 #[derive(Debug, Subcommand)]

@@ -32,7 +32,7 @@ pub struct Door {
 
 /// A port that is open, before anybody is let in.
 pub struct Opened {
-    door: Door,
+    pub door: Door,
     pub listener: Arc<dyn Listener>,
 }
 
@@ -103,6 +103,14 @@ impl House {
         Ok(House { site, stop, tasks })
     }
 
+    /// One more task of this house, which ends when the house does.
+    pub fn also<F>(&mut self, task: impl FnOnce(drive::Stop) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(task(self.stop.subscribe()));
+    }
+
     /// Stops in order: no new sessions, a word to those that stand, then the tasks' end.
     pub async fn end(mut self) {
         host::process::notify("STOPPING=1");
@@ -115,9 +123,11 @@ impl House {
     }
 }
 
-/// Opens the store with everything the mail host keeps in it.
+/// Opens the store with everything a mail host or a relay keeps in it.
 pub fn open_store(data: &Path, settings: store::Settings) -> Result<Store, String> {
-    Store::open(data, settings, &role_mail::schemas())
+    let mut schemas = role_mail::schemas();
+    schemas.push(role_relay::SCHEMA);
+    Store::open(data, settings, &schemas)
         .map_err(|e| format!("The store in {} cannot be opened: {e}.", data.display()))
 }
 

@@ -18,6 +18,7 @@ mod place;
 mod report;
 mod serve;
 mod serve_monitor;
+mod serve_relay;
 mod serve_status;
 mod status_site;
 mod up;

@@ -8,7 +8,7 @@ use host::{Certificates, Pair};
 use role_mail::{Front, Settings, Tolerance};
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
-use crate::{logs, place, report, serve_monitor, serve_status, ways};
+use crate::{logs, place, report, serve_monitor, serve_relay, serve_status, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
@@ -23,6 +23,7 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     match config.role {
         config::Role::Mail => runtime.block_on(serve(file, config)),
         config::Role::Monitor => runtime.block_on(serve_monitor::serve(file, config)),
+        config::Role::Relay => runtime.block_on(serve_relay::serve(file, config)),
         config::Role::Status => runtime.block_on(serve_status::serve(file, config)),
     }
 }
@@ -39,7 +40,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     std::fs::create_dir_all(&config.data)
         .map_err(|e| format!("The data folder {} cannot be made: {e}.", config.data.display()))?;
     let certificates = Arc::new(load_certificates(&config, world.now())?);
-    let roots = host::roots(&config.access.trusted_authorities).map_err(|e| e.to_string())?;
+    let roots = roots(&config)?;
     let ports = house::open_ports(&world, &doors(&config)).await?;
     give_up_root(&config)?;
     let plan = Plan {
@@ -135,6 +136,21 @@ fn front(front: ConfigFront) -> Front {
     }
 }
 
+/// The authorities we believe; and who we are towards relays of ours.
+pub fn roots(config: &Config) -> Result<drive::Roots, String> {
+    let roots = host::roots(&config.access.trusted_authorities).map_err(|e| e.to_string())?;
+    match config.egresses.iter().any(|e| e.relay.is_some()) {
+        true => Ok(identity(&config.data, &config.host_name)?.shown_by(roots)),
+        false => Ok(roots),
+    }
+}
+
+/// This host's own key, by whose pin others of ours know it.
+pub fn identity(data: &Path, name: &str) -> Result<host::identity::Identity, String> {
+    host::identity::ensure(&data.join("identity"), name)
+        .map_err(|e| format!("The host's own key in {} cannot be had: {e}.", data.display()))
+}
+
 /// The mail host's settings as the configuration says them.
 pub fn settings(config: &Config) -> Settings {
     Settings {
@@ -147,6 +163,8 @@ pub fn settings(config: &Config) -> Settings {
         egress_rules: config.egresses.iter().map(|e| (e.name.clone(), ways::rules(e))).collect(),
         list_zones: ways::lists(config).into_iter().map(|list| list.zone).collect(),
         lists: ways::lists(config),
+        feedback: config.feedback.clone(),
+        snds_url: config.snds_url.clone(),
         probe_domains: config.queue.probe_domains.clone(),
         sessions_per_destination_max: config.limits.sessions_per_destination,
         remote_port: config.queue.remote_port,

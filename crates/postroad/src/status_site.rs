@@ -199,7 +199,7 @@ pub fn find(args: &PlaceArgs) -> Result<PathBuf, String> {
         let config = config::read(&file).map_err(|faults| faults.to_string())?;
         return match config.role {
             config::Role::Status => Ok(config.data),
-            config::Role::Mail | config::Role::Monitor => Err(format!(
+            config::Role::Mail | config::Role::Monitor | config::Role::Relay => Err(format!(
                 "{} is another host's. Name the status site's with --config or --data.",
                 file.display()
             )),

@@ -17,6 +17,7 @@ pub fn egress(egress: &config::Egress) -> Egress {
             TlsMode::None => RelayTls::None,
         },
         login: relay.login.clone(),
+        pin: relay.pin.clone(),
     });
     Egress { name: egress.name.clone(), source: egress.source, helo: egress.helo.clone(), relay }
 }

@@ -21,6 +21,7 @@ use crate::filter::Filed;
 use crate::receipts::{self, Key};
 use crate::reception::{Draft, Way};
 use crate::send::notice;
+use crate::tag::{FIELD, Whose};
 
 /// Who gave us the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,7 +302,16 @@ async fn outgoing(
         let top = message::edit::fold("Delivered-To", &of.to_string()) + trace;
         entries.push((top, recipients.clone(), spool::Origin::Forwarded { of: of.clone() }));
     }
+    if entries.is_empty() {
+        return Ok(out);
+    }
+    let whose = match giver {
+        Giver::Account(id) => Whose::Account(*id),
+        Giver::Peer | Giver::Trusted => Whose::Message,
+    };
+    let mark = crate::complaints::tags(site).await?.field(whose, draft.id);
     for (top, recipients, origin) in entries {
+        let top = top + &mark;
         let header = new_head(&site.settings().host_name, &top, draft.text.header());
         let (body, size) = draft.text.seal(site.store(), header, bodies).await?;
         let envelope = Envelope { recipients, ..draft.envelope.clone() };
@@ -318,6 +328,7 @@ fn new_head(host: &str, top: &str, text: &[u8]) -> Vec<u8> {
     Changes::new()
         .prepend(top)
         .remove("Return-Path")
+        .remove(FIELD)
         // RFC 8601 §5: nobody else speaks in our name.
         .remove_if(|f| f.is("Authentication-Results") && message::authres::claims_to_be(f.raw(), host))
         .header(text)

@@ -16,6 +16,7 @@ pub mod lists;
 pub mod imap;
 pub mod login;
 pub mod managesieve;
+pub mod complaints;
 pub mod deliver;
 pub mod housekeeping;
 pub mod preflight;
@@ -29,6 +30,7 @@ pub mod text;
 pub mod send;
 pub mod settings;
 pub mod site;
+pub mod tag;
 pub mod why;
 
 pub use arrival::{Arrival, Front};
@@ -47,4 +49,5 @@ pub fn begin(site: &Site, stop: &drive::Stop, tasks: &mut tokio::task::JoinSet<(
     tasks.spawn(send::run(site.clone(), stop.clone()));
     tasks.spawn(lists::watch(site.clone(), stop.clone()));
     tasks.spawn(preflight::tend(site.clone(), stop.clone()));
+    tasks.spawn(complaints::read_snds(site.clone(), stop.clone()));
 }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use drive::{ClientTls, Desk, First, Stop, Tls, Trust, Wires};
+use drive::{ClientTls, Desk, First, Stop, Tls, Wires};
 use route::board;
 use route::egress::shared_fate;
 use route::preflight::{self, Address, Fault, Findings};
@@ -274,7 +274,7 @@ async fn log_in(site: &Site, egress: &Egress, relay: &Relay) -> Result<(), Strin
         manners.login = Some(Login { user, password, nonce });
     }
     let name = relay.host.clone();
-    let tls = ClientTls::new(site.roots().clone(), &*name, Trust::Names(vec![name.clone()]));
+    let tls = ClientTls::new(site.roots().clone(), &*name, relay.trust());
     let wires = Wires {
         clock: site.world().clock.clone(),
         tls: Tls::Client { tls: Arc::new(tls), implicit: relay.tls == RelayTls::Implicit },

@@ -29,6 +29,10 @@ pub struct Settings {
     pub list_zones: Vec<String>,
     /// Block lists that are asked about our ways out; empty: nobody is asked.
     pub lists: Vec<route::dnsbl::ListFacts>,
+    /// Where other providers send complaints about our mail: an address of ours.
+    pub feedback: Option<words::Address>,
+    /// Where SNDS hands out its table; it holds a key.
+    pub snds_url: Option<Secret<String>>,
     /// Domains whose mail hosts prove that port 25 can be reached.
     pub probe_domains: Vec<String>,
     /// Connections at the same time to one destination.
@@ -97,6 +101,19 @@ pub struct Relay {
     pub tls: RelayTls,
     /// User and password for AUTH.
     pub login: Option<(String, Secret<String>)>,
+    /// The pin of its key (`sha256:…`), in place of a certificate that authorities vouch for.
+    pub pin: Option<String>,
+}
+
+impl Relay {
+    /// What its certificate must prove.
+    pub fn trust(&self) -> drive::Trust {
+        let names = vec![self.host.clone()];
+        match self.pin.as_deref().and_then(drive::tls::pinned) {
+            Some(tlsa) => drive::Trust::Dane { tlsa: vec![tlsa], names },
+            None => drive::Trust::Names(names),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +155,8 @@ impl Settings {
             egress_rules: BTreeMap::new(),
             list_zones: Vec::new(),
             lists: Vec::new(),
+            feedback: None,
+            snds_url: None,
             probe_domains: Vec::new(),
             sessions_per_destination_max: 20,
             remote_port: 25,

@@ -16,7 +16,7 @@ use crate::deliver::{Giver, Parcel, deliver};
 use crate::proof::{self, Proof};
 use crate::reception::{Draft, Reception, out_of_order, room};
 use crate::text::Purpose;
-use crate::{Arrival, Settings, Site, receipts};
+use crate::{Arrival, Settings, Site, complaints, receipts};
 
 /// Serves one connection to its end.
 pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: Wires) {
@@ -156,9 +156,15 @@ impl SmtpIn {
         draft.envelope.size = None;
         let fact = header.iter().fold(fact, |fact, h| fact.header(h)).with("bytes", draft.text.len());
         let giver = if self.trusted() { Giver::Trusted } else { Giver::Peer };
+        let complaint = complaints::addressed(&self.at.settings, &draft);
         let parcel = Parcel { draft, trace, giver, junk: place == Place::Junk, key, header, fact };
         match deliver(&self.at.site, parcel).await {
-            Ok(kept) => self.at.saved(kept.id, key),
+            Ok(kept) => {
+                if let Some(text) = complaint.filter(|_| !kept.repeated) {
+                    complaints::take(&self.at.site, &text).await;
+                }
+                self.at.saved(kept.id, key)
+            }
             Err(error) => out_of_order(&error),
         }
     }

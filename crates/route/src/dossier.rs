@@ -154,8 +154,14 @@ fn key(egress: &str, group: &str) -> String {
 }
 
 impl State {
-    /// A refusal for the sake of an address of ours.
-    pub(crate) fn enter_dossier(&mut self, (egress, group): (&str, &str), evidence: &Evidence, now: Now) {
+    /// A refusal for the sake of an address of ours; true if it is the first that contradicts
+    /// their answer.
+    pub(crate) fn enter_dossier(
+        &mut self,
+        (egress, group): (&str, &str),
+        evidence: &Evidence,
+        now: Now,
+    ) -> bool {
         let key = key(egress, group);
         if !self.dossiers.contains_key(&key) && self.dossiers.len() >= DOSSIERS_MAX {
             let quiet = self.dossiers.iter().min_by_key(|(_, d)| d.last).map(|(k, _)| k.clone());
@@ -178,6 +184,7 @@ impl State {
             push(dossier, Entry { at: now.0, step: Step::StillRefused, note: evidence.reply.clone() });
         }
         self.dirty.insert(format!("d/{key}"));
+        answered
     }
 
     /// What the operator did.

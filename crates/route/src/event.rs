@@ -25,6 +25,7 @@ pub enum EventKind {
     EgressPassed,
     NameListed,
     Reputation,
+    StillRefused,
 }
 
 impl EventKind {
@@ -51,6 +52,7 @@ impl EventKind {
             EventKind::EgressPassed => "route.egress_passed",
             EventKind::NameListed => "route.name_listed",
             EventKind::Reputation => "route.reputation",
+            EventKind::StillRefused => "route.still_refused",
         }
     }
 }

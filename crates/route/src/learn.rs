@@ -450,7 +450,13 @@ fn egress_refused(
         rule: reading.rule.to_owned(),
     };
     if reading.class == Class::IpReputation {
-        state.enter_dossier((name, group), &evidence, now);
+        let contradicted = state.enter_dossier((name, group), &evidence, now);
+        if contradicted {
+            let says = format!("{group} answered that {name} is not refused, and refuses it still");
+            let undo = format!("postroad dossier {name} {group}");
+            let event = Event::new(EventKind::StillRefused, says);
+            events.push(event.because([evidence.reply.clone()]).undo(undo));
+        }
     }
     let lane = state.lane_mut(group, name, now);
     lane.score.add(0.0, 1.0, now);

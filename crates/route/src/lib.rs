@@ -26,6 +26,7 @@ pub mod refusal;
 pub mod rules;
 pub mod settings;
 pub mod show;
+pub mod snds;
 pub mod state;
 pub mod text;
 

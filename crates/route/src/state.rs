@@ -40,6 +40,7 @@ pub struct State {
     pub(crate) lists: BTreeMap<String, List>,
     pub(crate) preflights: BTreeMap<String, Standing>,
     pub(crate) dossiers: BTreeMap<String, Dossier>,
+    pub(crate) colours: BTreeMap<String, crate::snds::Mood>,
     pub(crate) pins: Vec<Pin>,
     pub banners: Banners,
     pub(crate) dirty: BTreeSet<String>,
@@ -346,6 +347,7 @@ impl State {
             "l" => self.lists.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "p" => self.preflights.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "d" => self.dossiers.get(name).and_then(|v| serde_json::to_string(v).ok()),
+            "c" => self.colours.get(name).and_then(|v| serde_json::to_string(v).ok()),
             "b" => self.banners.get(name).cloned(),
             _ => serde_json::to_string(&self.pins).ok(),
         }
@@ -365,6 +367,7 @@ impl State {
                 "l" => serde_json::from_str(&row).map(|v| drop(state.lists.insert(name, v))),
                 "p" => serde_json::from_str(&row).map(|v| drop(state.preflights.insert(name, v))),
                 "d" => serde_json::from_str(&row).map(|v| drop(state.dossiers.insert(name, v))),
+                "c" => serde_json::from_str(&row).map(|v| drop(state.colours.insert(name, v))),
                 "b" => {
                     state.banners.insert(name, row);
                     Ok(())

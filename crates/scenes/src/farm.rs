@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use role_mail::{EgressRules, Relay, RelayTls, Settings};
-use route::dnsbl::{self, ListFacts};
+use route::dnsbl::{self, ListFacts, Weight};
 use stdx::{Now, Secret};
 use store::{Store, StoreError};
 use words::{AccountId, Address, Domain};
 
 use crate::client::Doors;
 use crate::letters::{Letter, onward};
-use crate::scene::{Egress, Mark, Scene, domains_of};
+use crate::scene::{Egress, List, Mark, Scene, domains_of};
 
 /// Where our people sit, and where people outside write from.
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 8, 0, 1));
@@ -30,8 +30,9 @@ pub const USUAL: Ports = Ports { smtp: 25, submission: 587 };
 pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
     let mut settings = Settings {
         egresses: scene.egresses.iter().map(|e| egress(e, ports)).collect(),
-        lists: scene.lists.iter().map(|l| list(&l.zone)).collect(),
         list_zones: scene.lists.iter().map(|l| l.zone.clone()).collect(),
+        lists: scene.lists.iter().map(list).collect(),
+        probe_domains: scene.destinations.iter().filter_map(|d| d.domains.first().cloned()).take(3).collect(),
         remote_port: ports.smtp,
         trusted_networks: vec![(INSIDE, 32)],
         sessions_per_address_max: 1000,
@@ -51,6 +52,7 @@ pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
             verified,
             warm_up_since: egress.new_since.map(|ago| Now(now.0.saturating_sub(ago.0))),
             network: egress.network.clone(),
+            must_pass: egress.preflight,
             ..EgressRules::default()
         };
         settings.egress_rules.insert(egress.name.clone(), rules);
@@ -58,13 +60,13 @@ pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
     settings
 }
 
-/// What is known of a list of the world's; of another, that it is one of addresses.
-fn list(zone: &str) -> ListFacts {
-    let known = dnsbl::built_in().into_iter().find(|known| known.zone == zone);
+/// A list as our host watches it: known ones with all their codes.
+fn list(list: &List) -> ListFacts {
+    let weight = if list.information { Weight::Information } else { Weight::Medium };
+    let known = dnsbl::built_in().into_iter().find(|known| known.zone == list.zone);
     match known {
-        // Here the world's lists know our addresses.
         Some(known) => ListFacts { public_only: false, ..known },
-        None => ListFacts::plain(zone, dnsbl::Weight::High),
+        None => ListFacts::plain(&list.zone, weight),
     }
 }
 
@@ -74,6 +76,7 @@ fn egress(egress: &Egress, ports: Ports) -> role_mail::Egress {
         port: ports.smtp,
         tls: RelayTls::StartTls,
         login: relay.login.as_ref().map(|(user, password)| (user.clone(), Secret::new(password.clone()))),
+        pin: None,
     });
     role_mail::Egress {
         name: egress.name.clone(),

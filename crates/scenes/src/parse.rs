@@ -253,6 +253,8 @@ fn egresses(top: &Table<'_>, names: &mut Names) -> Vec<Egress> {
             verified: table.has("verified").then_some(verified),
             new_since: table.span("new_since"),
             network: table.text("network").map(|t| t.value),
+            preflight: table.flag("preflight").unwrap_or(false),
+            records: table.flag("records").unwrap_or(true),
             relay: table.text("relay").map(|t| Relay { host: t.value, login }),
         });
         table.done();

@@ -51,6 +51,10 @@ pub struct Egress {
     /// New since so long before the scene begins.
     pub new_since: Option<Span>,
     pub network: Option<String>,
+    /// Nothing leaves here before its pre-flight is passed.
+    pub preflight: bool,
+    /// Whether its name and its address lead to each other from the beginning.
+    pub records: bool,
     pub relay: Option<Relay>,
 }
 
@@ -115,6 +119,8 @@ pub struct Rule {
 pub struct List {
     pub zone: String,
     pub manner: Manner,
+    /// It names neighbours or whole networks: shown, never counted.
+    pub information: bool,
     /// What it answers where its manner says so.
     pub answer: Option<std::net::Ipv4Addr>,
     pub entries: Vec<Listed>,
@@ -277,7 +283,7 @@ impl Scene {
 
     fn fill(&self, zones: &Zones) {
         zones.ip(&self.host.name, self.host.address).ptr(self.host.address, &self.host.name);
-        for egress in &self.egresses {
+        for egress in self.egresses.iter().filter(|e| e.records) {
             zones.ip(&egress.helo, egress.address).ptr(egress.address, &egress.helo);
         }
         for peer in &self.peers {

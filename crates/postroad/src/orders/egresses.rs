@@ -1,6 +1,7 @@
 //! Orders about ways out as such: lists, pre-flight, dossiers.
 
 use drive::First;
+use ledger::Fact;
 use role_mail::send::outbound::egresses;
 use role_mail::{Site, preflight};
 use route::board::Word;
@@ -146,10 +147,14 @@ async fn record(
     (egress, group): (&str, &str),
     (step, note): (Step, String),
 ) -> Result<(), String> {
+    let kind = if step == Step::Asked { "dossier.asked" } else { "dossier.answered" };
+    let fact =
+        Fact::new(kind, site.now()).with("egress", egress).with("group", group).with("note", note.clone());
     let entry = Entry { at: site.now().0, step, note };
     if !site.outbound().routes().record_step(egress, group, entry) {
         return Err(format!("{group} has never refused {egress}; there is no dossier to note it in."));
     }
+    site.aside(fact);
     super::routes::save(site).await
 }
 

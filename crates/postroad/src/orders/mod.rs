@@ -4,6 +4,7 @@
 //! running or not, and is answered by a [`Reply`] for people and for machines. What is allowed is
 //! the keepers' to say.
 
+mod customers;
 mod egresses;
 mod import;
 mod keys;
@@ -28,6 +29,7 @@ use store::{StoreError, Tell};
 use words::{Address, Domain};
 use world::World;
 
+pub use customers::CustomerOrder;
 pub use keys::records as key_records;
 pub use monitor::MonitorOrder;
 pub use routes::restore as restore_routes;
@@ -85,6 +87,7 @@ pub enum Order {
     Doctor,
     Status(StatusOrder),
     Monitor(MonitorOrder),
+    Customer(CustomerOrder),
 }
 
 /// The answer, for people and for machines.
@@ -165,6 +168,7 @@ pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer 
         | Order::RouteWhy { .. }
         | Order::RoutePin { .. }
         | Order::RouteUnpin { .. } => routes::carry_out(site, order).await,
+        Order::Customer(order) => customers::carry_out(site, order).await,
         Order::ListsShow
         | Order::EgressList
         | Order::EgressCheck { .. }

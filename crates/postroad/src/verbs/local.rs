@@ -140,6 +140,17 @@ fn left(took: Duration, done: u64, open: u64) -> Option<u64> {
     (per_second > 0.0 && open > 0).then(|| (open as f64 / per_second).ceil() as u64)
 }
 
+/// The pin of this host's own key.
+pub fn pin(place: &PlaceArgs, json: bool) -> Result<(), String> {
+    let place = crate::place::find(place)?;
+    let pin = crate::serve::identity(&place.data, &place.settings.host_name)?.pin;
+    match json {
+        true => println!("{}", serde_json::json!({ "pin": pin })),
+        false => println!("{pin}"),
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Each verb: an order, or something the command line does by itself.
 
+mod customer;
 mod local;
 mod monitor;
 mod status;
@@ -11,6 +12,7 @@ use crate::cli::{
     AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs,
     QueueVerb, RouteVerb, Switch, TlsVerb, Verb,
 };
+use crate::cli::customer::CustomerVerb;
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, status_site, up};
 
@@ -26,6 +28,7 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Restore { from, mailbox: None, .. } => return local::restore(&place, &from),
         Verb::Verify { backup: Some(backup) } => return local::verify(&backup, json),
         Verb::Rebuild => return local::rebuild(&place),
+        Verb::Customer(CustomerVerb::Pin) | Verb::Egress(EgressVerb::Pin) => return local::pin(&place, json),
         Verb::Link(LinkVerb::Key) => return local::link_key(&place),
         Verb::Monitor(verb) => return monitor::run(&place, verb, json),
         Verb::Status(verb) => {
@@ -58,8 +61,9 @@ pub fn order(verb: Verb) -> Result<Order, String> {
         Verb::Why { id } => Order::Why { id },
         Verb::Queue(verb) => queue(verb),
         Verb::Route(verb) => route(verb),
+        Verb::Customer(verb) => customer::order(verb)?,
         Verb::Lists(ListsVerb::Show) => Order::ListsShow,
-        Verb::Egress(verb) => egress(verb),
+        Verb::Egress(verb) => egress(verb)?,
         Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
         Verb::Tls(TlsVerb::Report { day, domain }) => Order::TlsReport { day, domain },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
@@ -117,13 +121,14 @@ fn route(verb: RouteVerb) -> Order {
     }
 }
 
-fn egress(verb: EgressVerb) -> Order {
-    match verb {
+fn egress(verb: EgressVerb) -> Result<Order, String> {
+    Ok(match verb {
+        EgressVerb::Pin => return Err("This is about the host's own key.".into()),
         EgressVerb::List => Order::EgressList,
         EgressVerb::Check { name } => Order::EgressCheck { name },
         EgressVerb::Force { name, why } => Order::EgressForce { name, why: Some(why) },
         EgressVerb::Unforce { name } => Order::EgressForce { name, why: None },
-    }
+    })
 }
 
 /// The running host has another working folder than we.

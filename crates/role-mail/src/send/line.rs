@@ -287,7 +287,10 @@ fn manners(talk: &Talk<'_>, with_tls: bool) -> Settings {
 }
 
 fn tls(talk: &Talk<'_>, host: &PlaceHost) -> (Tls, Arc<OnceLock<Doubt>>) {
-    let trust = talk.demand.trust(host, talk.queue.requiretls);
+    let trust = match &talk.queue.egress.relay {
+        Some(relay) => relay.trust(),
+        None => talk.demand.trust(host, talk.queue.requiretls),
+    };
     let client = ClientTls::new(talk.site.roots().clone(), &*host.name, trust);
     let doubt = client.doubt.clone();
     let implicit = talk.demand == Demand::Relay(RelayTls::Implicit);

@@ -2,7 +2,7 @@
 //! policies cannot be had for now, and the judge's view of our settings.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use route::board::Board;
 use route::{Egress, State};
@@ -11,6 +11,7 @@ use stdx::Span;
 use super::sts::Rests;
 use super::tally::Tallies;
 use crate::Settings;
+use crate::tag::Tags;
 
 /// One per site.
 #[derive(Default)]
@@ -19,12 +20,17 @@ pub struct Outbound {
     board: Mutex<Board>,
     tallies: Mutex<Tallies>,
     rests: Mutex<Rests>,
+    tags: OnceLock<Tags>,
 }
 
 impl Outbound {
     /// What routes have learned. Hold it for a moment only.
     pub fn routes(&self) -> MutexGuard<'_, State> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The key behind the marks on outgoing mail, once it was read.
+    pub fn tags(&self) -> &OnceLock<Tags> {
+        &self.tags
     }
     /// What block lists say of us. Hold it for a moment only.
     pub fn board(&self) -> MutexGuard<'_, Board> {

@@ -242,7 +242,9 @@ pub(super) fn lists(top: &Table<'_>, names: &Names) -> Vec<List> {
         let entries =
             table.tables("entry").iter().filter_map(|t| listed(t, names).inspect(|_| t.unknown())).collect();
         if let Some(zone) = zone {
-            all.push(List { zone: zone.value.to_ascii_lowercase(), manner, answer, entries });
+            let zone = zone.value.to_ascii_lowercase();
+            let information = table.flag("information").unwrap_or(false);
+            all.push(List { zone, manner, information, answer, entries });
         }
         table.done();
     }
