@@ -195,6 +195,11 @@ fn standard_listeners(role: Role) -> Vec<Listener> {
     ]
 }
 
+fn certificates(tree: &Tree) -> Vec<Certificate> {
+    let one = |c: &Filled| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? });
+    tree.many("certificate").iter().filter_map(one).collect()
+}
+
 /// `None` only together with a fault.
 fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config> {
     let top = tree.one("");
@@ -212,9 +217,6 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     let egresses = egress::egresses(&tree, &host_name, fetch, faults);
     let lists = egress::lists(&tree);
     let (feedback, snds_url) = egress::complaints(&tree.one("complaints"), fetch, faults);
-    let certificates = tree.many("certificate").iter();
-    let certificates =
-        certificates.filter_map(|c| Some(Certificate { chain: path(c, "chain")?, key: path(c, "key")? }));
     Some(Config {
         role,
         status,
@@ -223,7 +225,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
         data: path(&top, "data")?,
         user: text(&top, "user"),
         listeners,
-        certificates: certificates.collect(),
+        certificates: certificates(&tree),
         egresses,
         lists,
         feedback,
