@@ -1,11 +1,12 @@
-//! What this mail host says of itself to those who watch it: that it lives, its disks, its queue,
-//! its ways out, its newest backup. Signed, every 30 seconds, whether or not anybody answers.
+//! What this mail host or relay says of itself to those who watch it: that it lives, its disks, its
+//! queue, its ways out, who lists them. Signed, every 30 seconds, whether or not anybody answers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use link::{Fact, Parcel};
 use role_mail::Site;
+use route::board::Word;
 use stdx::{Now, Span};
 use tokio::task::JoinHandle;
 use web::{Ask, Url};
@@ -104,7 +105,22 @@ pub async fn facts(site: &Site, data: &Path) -> Vec<Fact> {
         out.push(Fact::Queue { at, group: "all".into(), count: list.len() as u64, oldest_s });
     }
     out.extend(routes(site, now));
+    out.extend(listings(site, now));
     out
+}
+
+/// Block lists that name an address or a name of ours, or have stopped to; neighbours are no news.
+fn listings(site: &Site, now: Now) -> Vec<Fact> {
+    let rows = site.outbound().board().rows(now);
+    let told = rows.into_iter().filter(|r| r.counts && matches!(r.word, Word::Listed | Word::Clean));
+    let fact = |row: route::board::Seen| Fact::Listing {
+        at: row.at,
+        listed: row.word == Word::Listed,
+        list: row.zone,
+        subject: row.subject,
+        says: row.says,
+    };
+    told.map(fact).take(GROUPS_MAX).collect()
 }
 
 /// Each group of destinations with which something is the matter, and how each way to it stands.

@@ -11,7 +11,7 @@ use host::{Certificates, Pair};
 use role_relay::Relay;
 
 use crate::house::{self, House, Plan, Signals, Told};
-use crate::serve;
+use crate::{report, serve};
 
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     let mut signals = Signals::new()?;
@@ -49,12 +49,14 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         let relay = relay.clone();
         house.also(|stop| role_relay::listen(relay, port, stop));
     }
+    let told = report::begin(&config, &house)?;
     host::process::notify("READY=1");
     tracing::info!("ready");
     while signals.next().await == Told::Reload {
         reload(&file, &house, &certificates);
     }
     tracing::info!("stopping");
+    told.abort();
     house.end().await;
     Ok(())
 }
