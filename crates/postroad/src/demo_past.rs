@@ -110,8 +110,7 @@ impl Past {
                 }
             }
         }
-        self.board.tell(facts).await?;
-        self.board.tick().await
+        self.board.tick_with(facts).await
     }
 
     /// An outage from `from` minutes ago, so many minutes long, and what the desk says meanwhile:

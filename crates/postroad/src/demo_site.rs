@@ -11,6 +11,7 @@ use role_mail::Site;
 use role_status::Board;
 use role_status::board::Settings;
 use role_status::carry::{Outgoing, Way};
+use role_status::listen::Door;
 use role_status::setup::usual_parts;
 use statuspage::model::{ShownZone, Site as Shown};
 use stdx::Span;
@@ -68,7 +69,14 @@ pub async fn begin(
             format!("The status site cannot listen on {at}: {e}. Choose another --port-base.")
         })?;
     let shown = status_site::Shown { parts: usual_parts(), machines: demo_past::machines() };
-    let site = StatusSite::begin(data, (world, store), settings, shown, vec![(listener, None)]).await?;
+    let site = StatusSite::begin(
+        data,
+        (world, store),
+        settings,
+        shown,
+        vec![Door { listener, certificates: None, letters: false }],
+    )
+    .await?;
     if site.board.operators().await.map_err(wrong)?.is_empty() {
         site.board.set_operator(demo_past::AUTHOR, password).await.map_err(wrong)?;
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use config::{Config, TlsMode};
 use drive::TlsServer;
 use host::Certificates;
+use role_status::listen::Door;
 
 use crate::house::{self, Signals, Told};
-use crate::status_site::{self, Door, StatusSite};
+use crate::status_site::{self, StatusSite};
 use crate::{link_key, serve};
 
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
@@ -52,7 +53,21 @@ async fn doors(
     let mut doors = Vec::new();
     for (l, opened) in config.listeners.iter().zip(house::open_ports(world, &serve::doors(config)).await?) {
         let shown = certificates.filter(|_| l.tls != TlsMode::None);
-        doors.push((opened.listener, shown.map(|c| c.clone() as Arc<dyn TlsServer>)));
+        let certificates = shown.map(|c| c.clone() as Arc<dyn TlsServer>);
+        let letters = match l.front {
+            config::Front::Http => false,
+            config::Front::Smtp if config.status.post_by_mail.is_some() => true,
+            config::Front::Smtp => {
+                return Err(format!(
+                    "{} would take letters, but [status] names no post_by_mail address.",
+                    l.address
+                ));
+            }
+            _ => {
+                return Err(format!("A status site has only http and smtp fronts; {} is another.", l.address));
+            }
+        };
+        doors.push(Door { listener: opened.listener, certificates, letters });
     }
     Ok(doors)
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use drive::TlsServer;
 use link::Peer;
 use role_status::board::Settings;
 use role_status::carry::{Outgoing, Relay, RelayTls, Way};
+use role_status::listen::Door;
 use role_status::setup::{Machine, Part, usual_parts};
 use role_status::{Board, rows};
 use statuspage::model::{ShownZone, Site};
@@ -14,16 +14,13 @@ use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use web::push::Vapid;
-use world::{Listener, World};
+use world::World;
 
 use crate::cli::PlaceArgs;
 use crate::{control, house, orders, place};
 
 /// What the site is called, kept beside its rows so that orders know it when it does not run.
 const SITE: &str = "site.json";
-
-/// A port that is open, and the certificates to show there.
-pub type Door = (Arc<dyn Listener>, Option<Arc<dyn TlsServer>>);
 
 pub struct StatusSite {
     pub board: Board,
@@ -64,8 +61,8 @@ impl StatusSite {
         board.set_machines(shown.machines).await.map_err(wrong)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for (listener, certificates) in doors {
-            tasks.spawn(role_status::listen::listen(board.clone(), listener, certificates, stopped.clone()));
+        for door in doors {
+            tasks.spawn(role_status::listen::listen(board.clone(), door, stopped.clone()));
         }
         tasks.spawn(board.clone().run(stopped.clone()));
         tasks.spawn(board.clone().carry(stopped));
@@ -98,6 +95,7 @@ pub fn settings(config: &config::Config) -> Settings {
     let peer = |p: &config::Peer| Peer { name: p.name.clone(), public: p.key.clone(), last: 0 };
     Settings {
         folder: config.status.folder.clone(),
+        post_by_mail: config.status.post_by_mail.as_deref().and_then(|a| words::Address::parse(a).ok()),
         peers: config.peers.iter().map(peer).collect(),
         ..Settings::new(site)
     }

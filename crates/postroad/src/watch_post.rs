@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::monitor as file;
-use drive::Roots;
+use drive::{Roots, TlsServer};
 use role_monitor::channel::{Channel, Way};
 use role_monitor::probe::port::{Port, Proto};
 use role_monitor::probe::{Kind, Target, Web};
@@ -17,16 +17,18 @@ use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use web::{Url, push};
-use world::World;
+use world::{Listener, World};
 
 use crate::cli::PlaceArgs;
-use crate::status_site::Door;
 use crate::{control, house, link_key, orders, place};
 
 /// Kept in the data folder, so that orders know what lives there.
 const POINT: &str = "point";
 /// Our key towards push services, made when the first push channel is there.
 const VAPID: &str = "push.key";
+
+/// A port that is open, and the certificates to show there.
+pub type Door = (Arc<dyn Listener>, Option<Arc<dyn TlsServer>>);
 
 pub struct WatchPost {
     pub monitor: Monitor,

@@ -28,6 +28,8 @@ pub struct Settings {
     pub tick: Span,
     /// How notices leave; `None` keeps them.
     pub outgoing: Option<Outgoing>,
+    /// Where posts by mail are sent to.
+    pub post_by_mail: Option<words::Address>,
     /// Keep rows and render nothing: for a past that is lived through at once.
     pub rows_only: bool,
 }
@@ -43,6 +45,7 @@ impl Settings {
             raw_for: Span::days(14),
             tick: Span::secs(5),
             outgoing: None,
+            post_by_mail: None,
             rows_only: false,
         }
     }

@@ -78,7 +78,7 @@ impl Board {
     }
 }
 
-fn keep(batch: &Batch<'_>, fact: &Fact, now: Now) -> Result<(), StoreError> {
+pub(crate) fn keep(batch: &Batch<'_>, fact: &Fact, now: Now) -> Result<(), StoreError> {
     let row = match fact {
         Fact::Probe { at, probe, component, point, region, look, ms, says } => {
             (*at, probe.clone(), component.clone(), point.clone(), region.clone(), *look, *ms, says.clone())

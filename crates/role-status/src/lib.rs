@@ -15,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod letter;
 pub mod listen;
+pub mod mail_in;
 pub mod mail_out;
 pub mod people;
 pub mod postmortem;

@@ -35,10 +35,21 @@ impl Board {
     /// # Errors
     /// Trouble with the store.
     pub async fn tick(&self) -> Result<(), StoreError> {
+        self.tick_with(Vec::new()).await
+    }
+
+    /// Facts and the tick that judges them, in one commit.
+    ///
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn tick_with(&self, facts: Vec<link::Fact>) -> Result<(), StoreError> {
         let (now, settings) = (self.now(), self.settings());
         let changed = self
             .store()
             .commit(Vec::new(), move |b| {
+                for fact in &facts {
+                    crate::ingest::keep(b, fact, now)?;
+                }
                 let states = components(b, &settings, now)?;
                 let acted = incidents(b, &settings, now)?;
                 let windows = windows(b, now)?;

@@ -395,3 +395,84 @@ async fn the_front_page_is_light() {
     assert!(page.len() <= 30 * 1024, "{} bytes", page.len());
     assert!(page.matches("<script").count() == 1 && page.contains("NC032"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_week_without_the_primary_is_grey_and_everything_else_goes_on() {
+    let city = sim::City::new(26);
+    let board = board(&city).await;
+    board
+        .plan(NewWindow {
+            title: "Work".into(),
+            text: String::new(),
+            author: String::new(),
+            from: board.now() + Span::days(5),
+            to: board.now() + Span::days(5) + Span::hours(1),
+            affected: vec!["webmail".into()],
+            not_affected: vec![],
+        })
+        .await
+        .expect("planned");
+    watch(&board, "receiving", Span::mins(5), |_, _| Look::Good).await;
+    assert_eq!(state(&board, "receiving"), State::Operational);
+    let week = board.now() + Span::days(7);
+    while board.now() < week {
+        board.world().clock.sleep_until(board.now() + Span::mins(30)).await;
+        board.tick().await.expect("ticks");
+    }
+    assert_eq!(state(&board, "receiving"), State::NoData, "no data is grey, never green");
+    let served = board.files().now();
+    let bars: u64 = served
+        .snapshot
+        .component("receiving")
+        .expect("there")
+        .days
+        .iter()
+        .map(|d| d.seconds.get("no_data").copied().unwrap_or(0))
+        .sum();
+    assert!(bars >= 6 * 86_400, "{bars} s of no data are counted");
+    assert!(served.snapshot.incidents.is_empty(), "silence alone accuses nobody");
+    assert!(front(&board).contains("Taking longer than planned"), "windows go on by the clock");
+    let path = board
+        .act(
+            "post",
+            &vec![("title".into(), "MX1 is gone".into()), ("text".into(), "We build another.".into())],
+            "Dana".into(),
+        )
+        .await
+        .expect("posted");
+    assert!(path.contains("/mx1-is-gone/") && front(&board).contains("MX1 is gone"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_mortem_that_is_owed_reminds_the_desk_twice() {
+    use role_status::subscribe::Channel;
+    let city = sim::City::new(231);
+    let board = board(&city).await;
+    board.enlist(Channel::Mail, "dana@elsewhere.example", "", "desk").await.expect("enlisted");
+    let fields = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+        list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let open = fields(&[("title", "Down"), ("text", "x"), ("affected", "sending")]);
+    board.act("incident", &open, "Dana".into()).await.expect("opened");
+    let over = fields(&[("incident", "1"), ("text", "Over."), ("stage", "resolved")]);
+    board.act("word", &over, "Dana".into()).await.expect("said");
+    // A word without a stage is a word all the same.
+    board
+        .act("word", &fields(&[("incident", "1"), ("text", "And thanks.")]), "Dana".into())
+        .await
+        .expect("said");
+    let begin = board.now();
+    let mut hours = Vec::new();
+    while board.now() < begin + Span::hours(50) {
+        board.world().clock.sleep_until(board.now() + Span::mins(10)).await;
+        board.tick().await.expect("ticks");
+        for notice in board.take_notices(10).await.expect("read") {
+            assert!(notice.subject.starts_with("Post-mortem owed"), "{}", notice.subject);
+            hours.push(board.now().since(begin).as_secs() / 3600);
+            board.notice_done(notice.id, true).await.expect("done");
+        }
+    }
+    assert_eq!(hours, [24, 44]);
+    let draft = board.postmortem_draft(1).expect("a draft");
+    assert!(draft.contains("Affected: Sending mail.") && draft.contains("Dana: Over."), "{draft}");
+}

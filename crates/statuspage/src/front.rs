@@ -30,6 +30,7 @@ fn verdict(s: &Snapshot) -> String {
         (State::Maintenance, _) => "Planned maintenance is under way".to_owned(),
         (State::NoData, _) => "We cannot see everything right now".to_owned(),
         (_, [one]) => format!("{}: {}", one, state.word().to_lowercase()),
+        (_, [one, two]) => format!("{one} and {}: in trouble", lower_first(two)),
         (_, many) => format!("{} things are in trouble", many.len()),
     };
     let oldest = s.components.iter().filter(|c| c.decides).map(|c| c.checked).min().unwrap_or(0);
@@ -44,6 +45,11 @@ fn verdict(s: &Snapshot) -> String {
         class(state),
         escape(&sentence)
     )
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |c| c.to_lowercase().chain(chars).collect())
 }
 
 fn incidents(s: &Snapshot) -> String {
