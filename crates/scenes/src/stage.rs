@@ -11,7 +11,7 @@ use role_mail::gate::Gate;
 use role_mail::listen::{Port, listen};
 use role_mail::{Front, Site};
 use sim::{City, Wrap};
-use stdx::Span;
+use stdx::{Bytes, Span};
 use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +31,8 @@ use crate::{Record, gather};
 const STOP: Span = Span::secs(40);
 /// Before the first letter, so that everything is at work.
 const WARM: Span = Span::secs(1);
+
+const SEGMENT_MAX: Bytes = Bytes::kib(256);
 
 /// Carries out an operator's order on the host that runs; `Err` says why it could not.
 pub type Orders<'o> =
@@ -86,7 +88,7 @@ impl Stage<'_> {
             Cast::begin(scene, Place { net: &net, clock: clock.clone(), port: USUAL.smtp, begin, tls })
                 .await?;
         let letters = Arc::new(letters::draw(scene, begin));
-        let store = Store::in_memory(store::Settings::default(), &role_mail::schemas()).map_err(says)?;
+        let store = Store::in_memory(memory(), &role_mail::schemas()).map_err(says)?;
         farm::furnish(&store, scene, &letters, begin).await.map_err(says)?;
         let mut house = self.house(store).await?;
         clock.sleep_until(begin).await;
@@ -189,6 +191,11 @@ impl Stage<'_> {
         tokio::spawn(sending);
         done
     }
+}
+
+/// A disk in memory looks through the whole file it makes durable: short ones cost less.
+fn memory() -> store::Settings {
+    store::Settings { segment_max: SEGMENT_MAX, ..store::Settings::default() }
 }
 
 /// What happens at its time.
