@@ -34,7 +34,7 @@ class Farm:
         self.process = None
         self.start()
 
-    def start(self, wait_s=30):
+    def start(self, wait_s=int(os.environ.get("START_S", "30"))):
         self.log = open(os.path.join(self.dir, "up.log"), "ab")
         began = time.monotonic()
         self.process = subprocess.Popen(

@@ -43,6 +43,10 @@ fn make(file: &Path) -> Result<[u8; 32], String> {
 /// Writes a file that only we can read; it must not be there yet.
 pub fn write_secret(file: &Path, bytes: &[u8]) -> Result<(), String> {
     let write = || {
+        // The key is often wanted before the host has run for the first time.
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
         out.write_all(bytes)?;
         out.sync_all()

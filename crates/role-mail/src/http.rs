@@ -12,7 +12,6 @@ use web::page::{answer, escape};
 use world::Connection;
 
 use crate::Site;
-use crate::arrival::Front;
 
 /// Bodies of requests are small here: an Autodiscover question.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -130,7 +129,8 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
 async fn mobileconfig(State(site): State<Site>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
     let asked = Asked::new(&pairs);
     if asked.domain().is_empty() {
-        return (StatusCode::BAD_REQUEST, "say whose: /apple.mobileconfig?email=you@example.org\n").into_response();
+        return (StatusCode::BAD_REQUEST, "say whose: /apple.mobileconfig?email=you@example.org\n")
+            .into_response();
     }
     let (host, email) = (escape(&site.settings().host_name), escape(&asked.email));
     let id = format!("postroad.{}", escape(&asked.email.replace('@', ".")));
@@ -194,27 +194,7 @@ async fn mta_sts(State(site): State<Site>) -> Response {
 
 /// Prometheus' text format.
 async fn metrics(State(site): State<Site>) -> Response {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    let fronts = [Front::Smtp, Front::Submission, Front::Imap, Front::Pop3, Front::Sieve, Front::Http];
-    type Field = fn(&drive::Meter) -> &std::sync::atomic::AtomicU64;
-    let rows: [(&str, &str, Field); 6] = [
-        ("postroad_sessions_total", "counter", |m| &m.sessions),
-        ("postroad_sessions_open", "gauge", |m| &m.open),
-        ("postroad_received_bytes_total", "counter", |m| &m.bytes_in),
-        ("postroad_sent_bytes_total", "counter", |m| &m.bytes_out),
-        ("postroad_session_panics_total", "counter", |m| &m.panics),
-        ("postroad_tls_failures_total", "counter", |m| &m.tls_failures),
-    ];
-    for (name, kind, field) in rows {
-        // Writing into a String cannot fail.
-        let _ = writeln!(out, "# TYPE {name} {kind}");
-        for front in fronts {
-            let value = drive::Meter::get(field(&site.meter(front)));
-            let _ = writeln!(out, "{name}{{front=\"{}\"}} {value}", front.name());
-        }
-    }
-    let mut response = answer("text/plain; version=0.0.4; charset=utf-8", out);
+    let mut response = answer("text/plain; version=0.0.4; charset=utf-8", crate::figures::print(&site).await);
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
@@ -225,7 +205,10 @@ mod tests {
 
     #[test]
     fn the_address_is_read_from_the_question() {
-        assert_eq!(between("<a><EMailAddress> b@c.example </EMailAddress></a>", "<EMailAddress>", "</EMailAddress>"), "b@c.example");
+        assert_eq!(
+            between("<a><EMailAddress> b@c.example </EMailAddress></a>", "<EMailAddress>", "</EMailAddress>"),
+            "b@c.example"
+        );
         assert_eq!(between("<EMailAddress>", "<EMailAddress>", "</EMailAddress>"), "");
     }
 

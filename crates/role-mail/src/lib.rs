@@ -7,6 +7,7 @@
 
 pub mod arrival;
 pub mod arrived;
+mod figures;
 pub mod filter;
 pub mod gate;
 pub mod http;

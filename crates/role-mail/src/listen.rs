@@ -57,7 +57,11 @@ async fn admit(
 ) {
     let settings = site.settings();
     let peer = connection.peer.ip();
-    match gate.enter((connection.local.port(), peer), settings.sessions_per_address_max, settings.sessions_max) {
+    match gate.enter(
+        (connection.local.port(), peer),
+        settings.sessions_per_address_max,
+        settings.sessions_max,
+    ) {
         Ok(pass) => {
             let arrival = Arrival {
                 id: site.session_id(),

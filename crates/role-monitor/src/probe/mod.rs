@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use drive::{First, first};
 use link::Look;
 use route::dnsbl;
-use stdx::{Now, Span};
+use stdx::{Now, Span, TlsFacts};
 use watch::drift::{self, Grade};
 use web::{Ask, Proof, Url};
 
@@ -184,15 +184,9 @@ async fn one(kit: &Kit, target: &Target, token: &str) -> Tried {
 
 async fn handshake(kit: &Kit, to: &Place, family: Family) -> Tried {
     let done = async { Wire::dial(kit, to, family).await?.start_tls(kit, &to.host).await };
-    let shown = done.await.map(|wire| wire.tls.as_ref().and_then(certificate::read));
-    match shown {
+    match done.await {
         Err(why) => Tried::new(Look::Failed, why),
-        Ok(None) => Tried::new(Look::Failed, "its certificate cannot be read"),
-        Ok(Some(shown)) => {
-            let (grade, says) = certificate::judge(&shown, &to.host, kit.world.now());
-            let look = if grade == certificate::Grade::Bad { Look::Failed } else { Look::Good };
-            Tried { expires: Some(shown.expires), ..Tried::new(look, says) }
-        }
+        Ok(wire) => judged(kit, wire.tls.as_ref(), &to.host),
     }
 }
 
@@ -263,15 +257,20 @@ pub fn encoded(text: &str) -> String {
 }
 
 async fn shown(kit: &Kit, port: &Port) -> Tried {
-    let facts = match port::tls_facts(kit, port).await {
-        Ok(facts) => facts,
-        Err(why) => return Tried::new(Look::Failed, why),
-    };
-    let Some(shown) = certificate::read(&facts) else {
+    match port::tls_facts(kit, port).await {
+        Ok(facts) => judged(kit, Some(&facts), &port.name),
+        Err(why) => Tried::new(Look::Failed, why),
+    }
+}
+
+/// What is to be said of the certificate that was shown.
+fn judged(kit: &Kit, facts: Option<&TlsFacts>, name: &str) -> Tried {
+    let Some(shown) = facts.and_then(certificate::read) else {
         return Tried::new(Look::Failed, "its certificate cannot be read");
     };
-    let (grade, says) = certificate::judge(&shown, &port.name, kit.world.now());
-    let left = shown.expires.since(kit.world.now());
+    let now = kit.world.now();
+    let (grade, says) = certificate::judge(&shown, name, now);
+    let left = shown.expires.since(now);
     let step = certificate::WARN_DAYS.iter().rev().find(|d| left < Span::days(**d));
     let look = match grade {
         certificate::Grade::Good => Look::Good,

@@ -162,13 +162,18 @@ impl Farm {
     }
 
     pub async fn monitor_at(&self, settings: Settings, at: &str) -> Monitor {
+        let monitor = self.monitor_at_rest(settings, at).await;
+        tokio::spawn(monitor.clone().run(self.stop.subscribe()));
+        monitor
+    }
+
+    /// A monitor whose tasks do not run: the test says when it looks and judges.
+    pub async fn monitor_at_rest(&self, settings: Settings, at: &str) -> Monitor {
         let world = self.city.world(&[ip(at)]);
         let kit = Kit { world, roots: self.roots.clone(), name: "monitor.example".into() };
         let store = Store::in_memory(store::Settings::default(), &[rows::SCHEMA]).expect("a store");
         let key = link::Key::from_seed(&[9; 32]).expect("any 32 bytes will do");
-        let monitor = Monitor::open(kit, store, settings, key).await.expect("opens");
-        tokio::spawn(monitor.clone().run(self.stop.subscribe()));
-        monitor
+        Monitor::open(kit, store, settings, key).await.expect("opens")
     }
 
     pub fn titles(&self) -> Vec<String> {
