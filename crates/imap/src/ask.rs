@@ -170,6 +170,9 @@ impl Refusal {
     }
 }
 
+/// Longest value of an annotation, in octets: what the desk must hold to, for the code names it.
+pub const METADATA_LEN_MAX: usize = 65_536;
+
 /// Response codes of RFC 5530 and its relatives that a desk may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -197,6 +200,8 @@ pub enum Code {
     UnknownCte,
     UseAttr,
     MetadataTooMany,
+    /// With the greatest length there is here ([`METADATA_LEN_MAX`]).
+    MetadataMaxSize,
     MetadataNoPrivate,
     BadCharset,
 }

@@ -152,6 +152,8 @@ impl Code {
             Code::UnknownCte => "UNKNOWN-CTE",
             Code::UseAttr => "USEATTR",
             Code::MetadataTooMany => "METADATA TOOMANY",
+            // RFC 5464 §5.
+            Code::MetadataMaxSize => "METADATA MAXSIZE 65536",
             Code::MetadataNoPrivate => "METADATA NOPRIVATE",
             Code::BadCharset => "BADCHARSET (US-ASCII UTF-8)",
         }

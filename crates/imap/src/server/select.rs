@@ -19,7 +19,8 @@ pub(super) struct Select {
 
 enum Stage {
     Folder,
-    Vanished,
+    /// With the UIDs that news may be about.
+    Vanished(UidSet),
     Flags(FetchAsk),
 }
 
@@ -41,11 +42,12 @@ impl Server {
     pub(super) fn select_answered(&mut self, mut select: Box<Select>, answer: Answer) {
         match (&mut select.stage, answer) {
             (Stage::Folder, Answer::Selected(selected)) => self.selected(select, *selected),
-            (Stage::Vanished, Answer::Uids(uids)) => {
+            (Stage::Vanished(known), Answer::Uids(uids)) => {
                 let shown = self.folder.as_ref().map(|f| f.view.uids().clone()).unwrap_or_default();
                 self.tell_vanished_earlier(&uids.minus(&shown));
-                // RFC 7162 §3.2.5.1: flags are told of messages the client may not know too.
-                self.ask_flags(select, shown);
+                // RFC 7162 §3.2.5: a client that names what it knows hears of that only.
+                let told = shown.intersect(known);
+                self.ask_flags(select, told);
             }
             (Stage::Flags(ask), Answer::Page(page)) => {
                 let after = page.rows.last().map_or(u32::MAX, |r| r.uid);
@@ -113,7 +115,7 @@ impl Server {
                     None => UidSet::span(1, selected.uid_next.saturating_sub(1)),
                 };
                 let known = known.intersect(&UidSet::span(1, selected.uid_next.saturating_sub(1)));
-                select.stage = Stage::Vanished;
+                select.stage = Stage::Vanished(known.clone());
                 let ask = Ask::Vanished { uids: Arc::new(known), since: resync.modseq };
                 self.ask(ask, Job::Select(select));
             }

@@ -48,15 +48,15 @@ impl Desk {
         if message.number == 0 || self.appending.is_none() {
             let name = message.folder.clone();
             let (size, replaces) = (message.size, message.replace.is_some());
-            let pen = self.pen();
             let check = |conn: &store::rusqlite::Connection| {
                 let found = folders::find(conn, &who, &name)?
                     .ok_or_else(|| StoreError::rule("[TRYCREATE] there is no folder of that name"))?
                     .need('i')?;
-                let (_, used) = mailbox::folder::usage(conn, found.folder.account)?;
-                let over = found.folder.account == who.account
-                    && !replaces
-                    && pen.quota.bytes.is_some_and(|most| used + size > most);
+                let most = super::quota_of(conn, found.folder.account)?;
+                let over = match most.bytes.filter(|_| !replaces) {
+                    Some(most) => mailbox::folder::usage(conn, found.folder.account)?.1 + size > most,
+                    None => false,
+                };
                 if over {
                     return Err(StoreError::rule(
                         "[OVERQUOTA] the mailbox is full; delete some messages or ask for more space",
@@ -130,10 +130,7 @@ impl Desk {
             let found = folders::find(batch.sql(), &who, &name)?
                 .ok_or_else(|| StoreError::rule("[TRYCREATE] there is no folder of that name"))?
                 .need('i')?;
-            if found.folder.account != who.account {
-                let owner = directory::account(batch.sql(), found.folder.account)?;
-                pen.quota.bytes = owner.and_then(|o| o.quota).map(|q| q.get());
-            }
+            pen.quota = super::quota_of(batch.sql(), found.folder.account)?;
             if let Some((from, uid)) = &replaced {
                 change::purge(batch, &pen, from, uid)?;
             }

@@ -85,10 +85,7 @@ impl Desk {
             let found = folders::find(batch.sql(), &who, &to)?
                 .ok_or_else(|| StoreError::rule("[TRYCREATE] there is no folder of that name"))?
                 .need('i')?;
-            if found.folder.account != who.account {
-                let owner = directory::account(batch.sql(), found.folder.account)?;
-                pen.quota.bytes = owner.and_then(|o| o.quota).map(|q| q.get());
-            }
+            pen.quota = super::quota_of(batch.sql(), found.folder.account)?;
             match remove {
                 true => change::move_to(batch, &pen, &from, &found.folder, &uids),
                 false => change::copy(batch, &pen, &from, &found.folder, &uids),

@@ -78,7 +78,13 @@ pub(crate) struct Who {
     pub account: AccountId,
     /// What access lists call them.
     pub names: Vec<String>,
-    pub quota: Option<u64>,
+}
+
+/// What an account may hold now: looked up for every change, since the operator may have changed it
+/// while the session was open.
+fn quota_of(conn: &store::rusqlite::Connection, account: AccountId) -> Result<Quota, store::StoreError> {
+    let bytes = directory::account(conn, account)?.and_then(|a| a.quota).map(|q| q.get());
+    Ok(Quota { bytes, messages: None })
 }
 
 /// One session's desk.
@@ -116,9 +122,9 @@ impl Desk {
     fn hub(&self) -> &Hub {
         self.site.hub()
     }
+    /// For changes; one that adds messages sets the quota of the account they go to.
     fn pen(&self) -> Pen {
-        let quota = Quota { bytes: self.who.as_ref().and_then(|w| w.quota), messages: None };
-        Pen { hub: self.hub().clone(), session: self.number, now: self.site.now(), quota }
+        Pen { hub: self.hub().clone(), session: self.number, now: self.site.now(), quota: Quota::default() }
     }
     fn who(&self) -> Result<&Who, Refusal> {
         self.who.as_deref().ok_or_else(|| Refusal::new(Code::ClientBug, "Log in first"))
@@ -132,7 +138,7 @@ impl Desk {
             return Err(Refusal::new(Code::AuthenticationFailed, "Nobody logged in"));
         };
         let account = granted.account;
-        let (login, quota, mut names) = self
+        let (login, mut names) = self
             .store()
             .read(move |conn| {
                 let Some(found) = directory::account(conn, account)? else {
@@ -140,7 +146,7 @@ impl Desk {
                 };
                 let names: Vec<String> =
                     directory::addresses_of(conn, account)?.iter().map(|a| a.key()).collect();
-                Ok((found.login, found.quota.map(|q| q.get()), names))
+                Ok((found.login, names))
             })
             .await
             .map_err(translate::refusal)?;
@@ -159,7 +165,7 @@ impl Desk {
             shared: Vec::new(),
             append_limit: Some(self.site.settings().message_size_max.get()),
         };
-        self.who = Some(Box::new(Who { account, names, quota }));
+        self.who = Some(Box::new(Who { account, names }));
         Ok(Answer::Welcome(Box::new(welcome)))
     }
 

@@ -69,7 +69,7 @@ fn code_of(code: &str) -> Option<Code> {
         "INUSE" => Code::InUse,
         "NOPERM" => Code::NoPerm,
         "METADATA" if code.contains("TOOMANY") => Code::MetadataTooMany,
-        "METADATA" => Code::TooBig,
+        "METADATA" => Code::MetadataMaxSize,
         "UNAVAILABLE" => Code::Unavailable,
         "SERVERBUG" => Code::ServerBug,
         _ => return None,
@@ -114,6 +114,12 @@ mod tests {
         assert_eq!(refusal(StoreError::rule("no such thing")).code, None);
         let many = refusal(StoreError::rule("[METADATA TOOMANY] too many"));
         assert_eq!(many.code, Some(Code::MetadataTooMany));
+    }
+
+    #[test]
+    fn the_longest_annotation_is_told_as_it_is_kept() {
+        assert_eq!(::imap::ask::METADATA_LEN_MAX, mailbox::metadata::VALUE_LEN_MAX);
+        assert!(Code::MetadataMaxSize.name().ends_with(&format!(" {}", mailbox::metadata::VALUE_LEN_MAX)));
     }
 
     #[test]
