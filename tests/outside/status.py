@@ -214,6 +214,20 @@ def test_web_hooks_are_signed_and_strangers_do_not_reach_inside(stage):
     assert told["subject"] == "MX1: To the hook" and head["X-Postroad-Signature"].startswith("t="), (head, told)
 
 
+def test_a_browser_subscribes_by_itself_and_hears_nothing_of_the_desk(stage):
+    site = stage.site
+    assert 'src="/push.js"' in site.page("/subscribe") and "pushManager" in site.page("/push.js")
+    key = re.search(r"KEY='([\w-]+)'", site.page("/push.js")).group(1)
+    assert len(base64.urlsafe_b64decode(key + "=")) == 65, "a point of P-256"
+    assert "showNotification" in site.page("/sw.js")
+    point, auth = base64.urlsafe_b64encode(b"\4" + b"x" * 64).decode().rstrip("="), base64.urlsafe_b64encode(b"y" * 16).decode().rstrip("=")
+    fields = lambda url: [("address", " ".join((url, point, auth))), ("k", "incidents"), ("k", "desk")]
+    assert form(site, "/subscribe/push", fields("http://push.example/x"))[0] == 422
+    assert form(site, "/subscribe/push", fields("https://push.example/x"))[0] == 200
+    mine = [s for s in site.cli("subscribers", "list") if s["channel"] == "push"]
+    assert len(mine) == 1 and mine[0]["confirmed"] and mine[0]["kinds"] == "incidents", mine
+
+
 def test_maintenance_is_read_by_a_calendar_and_updated_by_it(stage):
     site = stage.site
     said = site.cli("maintenance", "plan", "NC036: Planned data centre maintenance", "--from", "2027-02-27T16:00", "--to", "2027-02-27T20:00",

@@ -27,6 +27,9 @@ pub fn router(board: Board) -> Router {
     Router::new()
         .route("/search", get(search))
         .route("/subscribe", get(subscribe_form).post(subscribe))
+        .route("/subscribe/push", post(crate::push::subscribe))
+        .route("/push.js", get(crate::push::script))
+        .route("/sw.js", get(crate::push::worker))
         .route("/subscribe/yes/{token}", get(confirm))
         .route("/subscribe/leave/{token}", get(leave_form).post(leave))
         .route("/link", post(take).layer(DefaultBodyLimit::max(link::parcel::PARCEL_BYTES_MAX)))
@@ -72,7 +75,7 @@ async fn file(State(board): State<Board>, request: Request) -> Response {
 
 /// Our one script may run, nothing else: what an author or an import brought in has been cleaned.
 const POLICY: header::HeaderValue = header::HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
 
 /// A page of this site.
@@ -139,7 +142,8 @@ async fn subscribe_form(State(board): State<Board>) -> Response {
          <fieldset><legend>About (none chosen: everything)</legend>{boxes}</fieldset>\
          <fieldset><legend>What</legend><label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"incidents\" checked> Incidents</label>\
          <label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"maintenance\" checked> Maintenance</label><label class=\"check\"><input type=\"checkbox\" name=\"k\" value=\"posts\" checked> Posts</label></fieldset>\
-         <p><button>Subscribe</button></p></form><p>Or without an address: <a href=\"/feed.rss\">RSS</a>, <a href=\"/feed.atom\">Atom</a>, <a href=\"/maintenance.ics\">calendar</a>.</p>"
+         <p><button>Subscribe</button></p></form>{push}<p>Or without an address: <a href=\"/feed.rss\">RSS</a>, <a href=\"/feed.atom\">Atom</a>, <a href=\"/maintenance.ics\">calendar</a>.</p>",
+        push = crate::push::offer(&board)
     );
     html(shell::page(&served.snapshot, "Subscribe", "/subscribe", &text))
 }
@@ -148,7 +152,7 @@ async fn subscribe(State(board): State<Board>, Form(fields): Form<Vec<(String, S
     let all = |name: &str| -> String {
         fields
             .iter()
-            .filter(|(k, _)| k == name)
+            .filter(|(k, v)| k == name && v != "desk")
             .map(|(_, v)| v.replace(' ', ""))
             .collect::<Vec<_>>()
             .join(" ")

@@ -20,6 +20,7 @@ pub mod mail_out;
 pub mod people;
 pub mod postmortem;
 pub mod publish;
+pub mod push;
 pub mod rows;
 pub mod say;
 pub mod setup;
