@@ -6,6 +6,7 @@ import random
 import smtplib
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -351,6 +352,95 @@ def test_r27_a_restart_under_load_refuses_nobody():
         host.close()
         for s in held:
             s.close()
+
+
+FAKE = """#!%(python)s
+import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.connect(os.environ["POSTROAD_TAKEOVER"])
+s.recvmsg(1, 4096)
+s.sendall(b"waiting some=1\\n")
+assert s.recv(10) == b"go\\n"
+%(then)s
+"""
+
+
+def version(host, name, then):
+    """A program that takes over as far as the store and then does not serve."""
+    path = os.path.join(host.dir, name)
+    with open(path, "w") as f:
+        f.write(FAKE % {"python": sys.executable, "then": then})
+    os.chmod(path, 0o755)
+    return path
+
+
+def test_r27_an_upgrade_under_load_refuses_nobody_and_a_bad_version_is_rolled_back():
+    host = Host(extra="[limits]\nsessions_per_address = 1000")
+    successor = None
+    try:
+        host.people()
+        host.start()
+        idle = [socket.create_connection(("127.0.0.1", host.imap), 5) for _ in range(500)]
+        for s in idle:
+            s.recv(200)
+        loads = [Load(host, 10, 20) for _ in range(5)]
+        for load in loads:
+            load.start()
+        time.sleep(1)
+        # What is no version at all disturbs nobody.
+        bad = host.cli("upgrade", "--binary", "/bin/false", check=False)
+        assert bad.returncode != 0 and "Nothing has changed" in bad.stderr, bad.stderr
+        assert sum(len(load.refused) for load in loads) == 0
+        idle[0].settimeout(0.2)
+        try:
+            assert not idle[0].recv(100), "an idle session heard of it"
+        except TimeoutError:
+            pass
+        # One that ends once it has the store, and one that hangs.
+        for name, then in (("ends", "sys.exit(3)"), ("hangs", "time.sleep(60)")):
+            began = time.monotonic()
+            bad = host.cli("upgrade", "--binary", version(host, name, then), check=False)
+            took = time.monotonic() - began
+            assert bad.returncode != 0 and "rolled back" in bad.stderr, bad.stderr
+            assert took < 10, "%s: rolled back only after %.1f s" % (name, took)
+            print("# a version that %s was rolled back after %.1f s" % (name, took))
+            assert "220" in host.greeting()
+        said = 0
+        for s in idle:
+            s.settimeout(5)
+            said += b"BYE" in s.recv(400)
+            s.close()
+        assert said == len(idle), "%d of %d idle sessions heard BYE" % (said, len(idle))
+        # And a good one.
+        began = time.monotonic()
+        good = json.loads(host.cli("upgrade", "--binary", lab.BINARY, "--json").stdout)
+        took = time.monotonic() - began
+        successor = good["pid"]
+        assert host.process.wait(10) == 0, "the old version ended badly"
+        for load in loads:
+            load.join(60)
+        refused, cut = sum(len(load.refused) for load in loads), sum(load.lost for load in loads)
+        sent = sum(len(load.acked) for load in loads)
+        worst = max(max(load.times) for load in loads)
+        print("# the change took %.1f s; %d messages, %d connections refused, %d sessions cut, longest transaction %.1f s" % (
+            took, sent, refused, cut, worst))
+        assert refused == 0, "%d connections were refused" % refused
+        assert cut <= sent * 0.01, "%d of %d sessions were cut" % (cut, sent)
+        client = imap(host)
+        found = tokens(client)
+        client.logout()
+        acked = [t for load in loads for t in load.acked]
+        assert sorted(found) == sorted(acked), "lost %d, doubled %d" % (
+            len(set(acked) - set(found)), len(found) - len(set(found)))
+        assert "sound" in host.cli("verify").stdout
+    finally:
+        if successor:
+            try:
+                os.kill(successor, 15)
+            except ProcessLookupError:
+                pass
+            wait_for(lambda: not os.path.exists("/proc/%d" % successor), 30, 0.1)
+        host.close()
 
 
 if __name__ == "__main__":

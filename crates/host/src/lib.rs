@@ -2,7 +2,7 @@
 //!
 //! What it is: [`world`] builds the product's [`World`] from the real machine; [`Certificates`]
 //! and [`authority`] keep certificates; [`process`] does what a daemon owes its system
-//! (privileges, open files, readiness). What it is not: protocols or policy. Nothing else in
+//! (privileges, open files, readiness); [`handover`] gives the ports to the next version. What it is not: protocols or policy. Nothing else in
 //! the product opens a socket. Begin with [`world`].
 
 pub mod authority;
@@ -10,6 +10,7 @@ mod cache;
 pub mod certificates;
 mod datagrams;
 mod dns;
+pub mod handover;
 pub mod identity;
 mod net;
 mod ping;
@@ -23,7 +24,7 @@ use world::{Clock, Later, Random, World};
 pub use certificates::{CertificateError, Certificates, Pair, roots};
 pub use datagrams::Datagrams;
 pub use dns::{DnsSettings, Resolver, system_servers};
-pub use net::{Detours, HostNet, NetSettings};
+pub use net::{Detours, HostNet, NetSettings, Sockets};
 
 /// What the real world needs to know.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +35,21 @@ pub struct Settings {
 
 /// The world as it is.
 pub fn world(settings: Settings) -> World {
-    World {
-        net: Arc::new(HostNet::new(settings.net)),
+    world_over(settings, Vec::new()).0
+}
+
+/// As [`world`], listening on sockets that are open already where they fit; and all sockets it
+/// listens on, to be handed on.
+pub fn world_over(settings: Settings, sockets: Vec<std::net::TcpListener>) -> (World, Sockets) {
+    let net = HostNet::new(settings.net, sockets);
+    let sockets = net.sockets();
+    let world = World {
+        net: Arc::new(net),
         dns: Arc::new(Resolver::new(settings.dns)),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
-    }
+    };
+    (world, sockets)
 }
 
 /// The system's clock.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use listenfd::ListenFd;
@@ -33,16 +34,40 @@ impl Default for NetSettings {
     }
 }
 
+/// What a host listens on. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Sockets(Arc<Mutex<Vec<std::net::TcpListener>>>);
+
+impl Sockets {
+    /// Second handles of all of them.
+    pub fn all(&self) -> io::Result<Vec<std::net::TcpListener>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(std::net::TcpListener::try_clone).collect()
+    }
+    fn keep(&self, socket: &TcpListener) -> io::Result<()> {
+        let second = socket.as_fd().try_clone_to_owned()?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(second.into());
+        Ok(())
+    }
+}
+
 pub struct HostNet {
     settings: NetSettings,
+    sockets: Sockets,
     /// Sockets that were there when we started, by address.
     inherited: Mutex<BTreeMap<SocketAddr, std::net::TcpListener>>,
 }
 
 impl HostNet {
-    pub fn new(settings: NetSettings) -> HostNet {
-        let inherited = if settings.inherit { inherited() } else { BTreeMap::new() };
-        HostNet { settings, inherited: Mutex::new(inherited) }
+    /// `given`: sockets that listen already, beside those the environment names.
+    pub fn new(settings: NetSettings, given: Vec<std::net::TcpListener>) -> HostNet {
+        let mut inherited = if settings.inherit { inherited() } else { BTreeMap::new() };
+        inherited.extend(given.into_iter().filter_map(|socket| Some((socket.local_addr().ok()?, socket))));
+        HostNet { settings, sockets: Sockets::default(), inherited: Mutex::new(inherited) }
+    }
+    /// All it listens on, now and later.
+    pub fn sockets(&self) -> Sockets {
+        self.sockets.clone()
     }
 }
 
@@ -85,6 +110,9 @@ impl Net for HostNet {
                 None => bind(at)?,
             };
             let local = socket.local_addr()?;
+            if self.settings.inherit {
+                self.sockets.keep(&socket)?;
+            }
             Ok(Arc::new(HostListener { socket, local }) as Arc<dyn Listener>)
         })
     }

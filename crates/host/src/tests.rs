@@ -35,7 +35,7 @@ async fn a_detour_leads_elsewhere_and_mixed_families_are_refused() {
     let listener = plain.net.listen("127.0.0.1:0".parse().expect("address")).await.expect("listen");
     let meant: SocketAddr = "127.0.9.9:25".parse().expect("address");
     let detours = Detours::from([(meant, listener.local())]);
-    let net = HostNet::new(NetSettings { detours, ..NetSettings::default() });
+    let net = HostNet::new(NetSettings { detours, ..NetSettings::default() }, Vec::new());
     let (near, _) = tokio::join!(net.dial(None, meant), listener.accept());
     assert_eq!(near.expect("dial").peer, listener.local());
     let refused = net.dial("::1".parse().ok(), listener.local()).await.err().expect("refused");

@@ -136,6 +136,12 @@ pub enum Verb {
         /// A backup to check in place of the host's store
         backup: Option<PathBuf>,
     },
+    /// Let another version of this program take over from the running host, and go back if it does not serve
+    Upgrade {
+        /// The new program
+        #[arg(long)]
+        binary: PathBuf,
+    },
     /// Make the index of a stopped host anew, from its segments alone
     Rebuild,
     /// Print a completion script for a shell

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use world::{Listener, World};
 
 use crate::place::Place;
+use crate::upgrade::Wishes;
 use crate::{control, orders};
 
 /// After a stop was asked for, sessions and tasks get this long.
@@ -31,6 +32,7 @@ pub struct Door {
 }
 
 /// A port that is open, before anybody is let in.
+#[derive(Clone)]
 pub struct Opened {
     pub door: Door,
     pub listener: Arc<dyn Listener>,
@@ -68,6 +70,8 @@ pub struct Plan<'p> {
     pub store: store::Settings,
     pub certificates: Arc<Certificates>,
     pub roots: Arc<Roots>,
+    /// Where orders for another version go, if this host can be followed by one.
+    pub wishes: Option<Wishes>,
 }
 
 /// A running host.
@@ -98,7 +102,7 @@ impl House {
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }
         role_mail::begin(&site, &stopped, &mut tasks);
-        control::listen(plan.data, orders::for_mail(site.clone()))
+        control::listen(plan.data, orders::for_mail(site.clone(), plan.wishes))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
         Ok(House { site, stop, tasks })
     }
@@ -112,13 +116,18 @@ impl House {
     }
 
     /// Stops in order: no new sessions, a word to those that stand, then the tasks' end.
-    pub async fn end(mut self) {
+    pub async fn end(self) {
         host::process::notify("STOPPING=1");
+        self.end_within(STOP_MAX).await;
+    }
+
+    /// As [`House::end`], with a time of the caller's choice.
+    pub async fn end_within(mut self, limit: Span) {
         // An error means that nobody listens any more: then there is nothing to stop.
         let _ = self.stop.send(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_MAX.to_std(), all).await.is_err() {
-            tracing::warn!("some sessions did not end within {STOP_MAX}; they are cut");
+        if tokio::time::timeout(limit.to_std(), all).await.is_err() {
+            tracing::warn!("some sessions did not end within {limit}; they are cut");
         }
     }
 }

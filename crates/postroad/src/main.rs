@@ -22,6 +22,7 @@ mod serve_relay;
 mod serve_status;
 mod status_site;
 mod up;
+mod upgrade;
 mod verbs;
 mod watch_post;
 mod ways;

@@ -8,6 +8,7 @@ use host::{Certificates, Pair};
 use role_mail::{Front, Settings, Tolerance};
 
 use crate::house::{self, Door, House, Plan, Signals, Told};
+use crate::upgrade::{self, End, Own};
 use crate::{logs, place, report, serve_monitor, serve_relay, serve_status, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
@@ -36,32 +37,78 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         trust_ad: config.dns.trust_ad,
         ..host::DnsSettings::default()
     };
-    let world = host::world(host::Settings { net, dns });
+    let before = host::handover::Predecessor::find()
+        .map_err(|e| format!("The running host does not hand its ports over: {e}."))?;
+    let (mut before, given) = before.map_or((None, Vec::new()), |(before, given)| (Some(before), given));
+    let (world, sockets) = host::world_over(host::Settings { net, dns }, given);
     std::fs::create_dir_all(&config.data)
         .map_err(|e| format!("The data folder {} cannot be made: {e}.", config.data.display()))?;
     let certificates = Arc::new(load_certificates(&config, world.now())?);
     let roots = roots(&config)?;
     let ports = house::open_ports(&world, &doors(&config)).await?;
     give_up_root(&config)?;
-    let plan = Plan {
+    if let Some(before) = &mut before {
+        before
+            .wait_turn(&store::steps(&role_mail::schemas()))
+            .map_err(|e| format!("The running host does not give its store free: {e}."))?;
+    }
+    let (wishes, mut wished) = tokio::sync::mpsc::channel(1);
+    let roots = Arc::new(roots);
+    let plan = || Plan {
         data: &config.data,
-        world,
+        world: world.clone(),
         settings: settings(&config),
         store: house::store_settings(config.store_reserve),
         certificates: certificates.clone(),
-        roots: Arc::new(roots),
+        roots: roots.clone(),
+        wishes: Some(wishes.clone()),
     };
-    let house = House::begin(plan, ports)?;
-    let told = report::begin(&config, &house)?;
+    let mut house = House::begin(plan(), ports.clone())?;
+    let mut told = report::begin(&config, &house)?;
+    if let Some(before) = before {
+        before.ready().map_err(|e| format!("The version before did not hear that this one serves: {e}."))?;
+    }
     host::process::notify("READY=1");
     tracing::info!("ready");
-    while signals.next().await == Told::Reload {
-        reload(&file, &house, &certificates);
+    loop {
+        let wish = match drive::first(signals.next(), wished.recv()).await {
+            drive::First::A(Told::Reload) => {
+                reload(&file, &house, &certificates);
+                continue;
+            }
+            drive::First::A(Told::End) | drive::First::B(None) => break,
+            drive::First::B(Some(wish)) => wish,
+        };
+        let own = Own { data: &config.data, args: arguments(&file, &config), sockets: sockets.clone() };
+        told.abort();
+        let (end, answer) = upgrade::hand_over(own, house, wish).await;
+        house = match end {
+            End::Unchanged(house) => *house,
+            End::Gone => {
+                tracing::info!("the next version serves; this one ends");
+                // The answer to the operator is on its way.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                return Ok(());
+            }
+            End::Back { why, begun } => {
+                let house = House::begin(plan(), ports.clone())?;
+                tracing::error!("{why}; rolled back");
+                drop(answer.map(|answer| answer.send(upgrade::rolled_back(&why, begun))));
+                house
+            }
+        };
+        told = report::begin(&config, &house)?;
     }
     tracing::info!("stopping");
     told.abort();
     house.end().await;
     Ok(())
+}
+
+/// What the next version is started with.
+fn arguments(file: &Path, config: &Config) -> Vec<String> {
+    let (file, data) = (file.display().to_string(), config.data.display().to_string());
+    vec!["serve".to_owned(), "--config".to_owned(), file, "--data".to_owned(), data]
 }
 
 /// Once the ports are bound, nothing needs root any more.

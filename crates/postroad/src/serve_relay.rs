@@ -35,6 +35,7 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         store: house::store_settings(config.store_reserve),
         certificates: certificates.clone(),
         roots,
+        wishes: None,
     };
     let mut house = House::begin(plan, Vec::new())?;
     let (store, feed) = (house.site.store().clone(), house.site.feed().clone());

@@ -169,6 +169,7 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
         store: store::Settings::default(),
         certificates: Arc::new(certificates),
         roots: Arc::new(roots),
+        wishes: None,
     };
     let house = House::begin(plan, opened)?;
     let kept = furnish(&house.site, data).await?;

@@ -284,6 +284,36 @@ pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     Ok(out)
 }
 
+/// The index as it is before a program with other tables opens it.
+const BEFORE: &str = "index.before";
+
+/// Keeps a copy of the index of a store that is closed, so that [`put_index_back`] can undo what a
+/// newer program does to its tables.
+pub fn keep_index(dir: &Path) -> Result<(), StoreError> {
+    let _lock = take_lock(dir)?;
+    let conn = Connection::open(dir.join(INDEX))?;
+    crate::engine::checkpoint(&conn)?;
+    drop(conn);
+    let len = fs::metadata(dir.join(INDEX)).map_err(failed)?.len();
+    copy_range(&dir.join(INDEX), &dir.join(BEFORE), 0, len).map(drop)
+}
+
+/// Puts the kept copy in the index's place; what was committed since is in the log and is played into
+/// it at the next open. False if there is none.
+pub fn put_index_back(dir: &Path) -> Result<bool, StoreError> {
+    let _lock = take_lock(dir)?;
+    if !dir.join(BEFORE).exists() {
+        return Ok(false);
+    }
+    replace_index(dir, &dir.join(BEFORE))?;
+    Ok(true)
+}
+
+/// The new program serves: the copy is not needed any more.
+pub fn forget_index(dir: &Path) {
+    let _ = fs::remove_file(dir.join(BEFORE));
+}
+
 /// Keeps an index under another name.
 pub(crate) fn put_index_aside(index: &Path) -> Result<(), StoreError> {
     for ending in ["sqlite-wal", "sqlite-shm", "sqlite"] {

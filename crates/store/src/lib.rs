@@ -32,14 +32,16 @@ mod upkeep;
 mod verify;
 
 pub use archive::{Archive, last_restored};
-pub use backup::{Backup, Progress, Rebuilt, Restored, rebuild, restore};
+pub use backup::{
+    Backup, Progress, Rebuilt, Restored, forget_index, keep_index, put_index_back, rebuild, restore,
+};
 pub use batch::{After, Batch};
 pub use body::Body;
 pub use draft::{Draft, Sealed};
 pub use error::{Intake, StoreError};
 pub use reclaim::Tidied;
 pub use rusqlite;
-pub use schema::Schema;
+pub use schema::{Schema, steps};
 pub use settings::{Settings, Tell};
 pub(crate) use store::lock;
 pub use store::{Figures, Store};

@@ -12,6 +12,13 @@ pub struct Schema {
     pub steps: &'static [&'static str],
 }
 
+/// Which tables a program knows, in a word: `mailbox=1,spool=2`. Two programs with the same word can
+/// open each other's index.
+pub fn steps(schemas: &[Schema]) -> String {
+    let all = std::iter::once(&OWN).chain(schemas);
+    all.map(|s| format!("{}={}", s.room, s.steps.len())).collect::<Vec<_>>().join(",")
+}
+
 /// The store's own tables.
 pub(crate) const OWN: Schema = Schema {
     room: "store",

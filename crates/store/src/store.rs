@@ -50,7 +50,7 @@ enum Way {
         threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
         upkeep: Arc<Upkeep>,
         dir: PathBuf,
-        _lock: std::fs::File,
+        lock: Mutex<Option<std::fs::File>>,
     },
     /// One connection, everything inline.
     Inline { engine: Box<Mutex<Engine>>, memory: Option<disk::Memory> },
@@ -124,7 +124,7 @@ impl Store {
             threads: Mutex::new(vec![committer]),
             upkeep,
             dir: dir.to_owned(),
-            _lock: locked,
+            lock: Mutex::new(Some(locked)),
         };
         let store = Store::alive(Inner { way, shared, schemas: schemas.to_vec() });
         let inner = store.0.clone();
@@ -376,6 +376,12 @@ impl Store {
         crate::reclaim::tidy(self)
     }
 
+    /// Closes the store for all its clones: what waits is done first, what comes later is refused,
+    /// and the folder is free for another process. Waits for the disk.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
     /// The store's folder, if it has one.
     pub(crate) fn dir(&self) -> Option<&Path> {
         match &self.0.way {
@@ -401,8 +407,15 @@ pub struct Figures {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        match &self.0.way {
-            Way::Threads { queue, threads, upkeep, .. } => {
+        self.0.close();
+    }
+}
+
+impl Inner {
+    /// Ends what runs, brings the index up to date and frees the folder. Once done, nothing happens.
+    fn close(&self) {
+        match &self.way {
+            Way::Threads { queue, threads, upkeep, lock: held, .. } => {
                 upkeep.close();
                 queue.close();
                 let here = std::thread::current().id();
@@ -411,6 +424,7 @@ impl Drop for Alive {
                         let _ = thread.join();
                     }
                 }
+                lock(held).take();
             }
             Way::Inline { engine, .. } => {
                 let _ = lock(engine).settle();

@@ -38,7 +38,7 @@ async fn put(store: &Store, key: i64) -> Result<(), StoreError> {
         .commit(vec![sealed], move |batch| {
             let id = batch.body(0);
             batch.hold(id)?;
-            batch.sql().execute("INSERT INTO note VALUES (?1, ?2)", (key, id))?;
+            batch.sql().execute("INSERT INTO note (key, body) VALUES (?1, ?2)", (key, id))?;
             let word = format!("w{}", key % 7);
             let sql = "INSERT INTO seen VALUES (?1, 1) ON CONFLICT DO UPDATE SET n = n + 1";
             batch.sql().execute(sql, [word])?;
@@ -261,4 +261,34 @@ async fn a_newer_versions_tables_are_not_touched_by_an_older_one() {
     drop(Store::open(&dir.at("live"), settings(), &[NEWER]).expect("moves up"));
     let old = Store::open(&dir.at("live"), settings(), &[NOTES]);
     assert!(old.err().is_some_and(|e| e.to_string().contains("newer version")));
+}
+
+#[tokio::test]
+async fn an_index_that_a_newer_version_changed_can_be_put_back_and_loses_nothing() {
+    let dir = Dir::new("back");
+    let live = dir.at("live");
+    let store = open(&live);
+    for key in 0..20 {
+        put(&store, key).await.expect("commits");
+    }
+    store.close();
+    assert!(put(&store, 99).await.is_err(), "a closed store takes nothing");
+    store::keep_index(&live).expect("keeps");
+    // The newer version adds to the tables, takes mail, and fails.
+    let mut steps = NOTES.steps.to_vec();
+    steps.push("ALTER TABLE note ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'");
+    let newer = Schema { room: NOTES.room, steps: Box::leak(steps.into_boxed_slice()) };
+    assert_ne!(store::steps(&[NOTES]), store::steps(&[newer]));
+    let store = Store::open(&live, settings(), &[newer]).expect("opens");
+    for key in 20..30 {
+        put(&store, key).await.expect("commits");
+    }
+    let want = rows(&store);
+    store.close();
+    assert!(Store::open(&live, settings(), &[NOTES]).is_err(), "the older one must not open newer tables");
+    assert!(store::put_index_back(&live).expect("puts back"));
+    let store = open(&live);
+    assert_eq!(rows(&store), want);
+    assert_eq!(read_all(&store).await, 30);
+    assert_eq!(store.troubles(), Vec::<String>::new());
 }

@@ -29,6 +29,8 @@ use store::{StoreError, Tell};
 use words::{Address, Domain};
 use world::World;
 
+use crate::upgrade::{Wish, Wishes};
+
 pub use customers::CustomerOrder;
 pub use keys::records as key_records;
 pub use monitor::MonitorOrder;
@@ -85,6 +87,7 @@ pub enum Order {
     Restore { from: PathBuf, mailbox: String, folder: Option<String> },
     Verify,
     Doctor,
+    Upgrade { binary: PathBuf },
     Status(StatusOrder),
     Monitor(MonitorOrder),
     Customer(CustomerOrder),
@@ -114,10 +117,15 @@ pub type Answer = Result<Reply, String>;
 pub type Carry = Arc<dyn Fn(Order, Tell) -> world::Later<'static, Answer> + Send + Sync>;
 
 /// Orders to a mail host.
-pub fn for_mail(site: Site) -> Carry {
+pub fn for_mail(site: Site, wishes: Option<Wishes>) -> Carry {
     Arc::new(move |order, tell| {
-        let site = site.clone();
-        Box::pin(async move { carry_out_telling(&site, order, tell).await })
+        let (site, wishes) = (site.clone(), wishes.clone());
+        Box::pin(async move {
+            match order {
+                Order::Upgrade { binary } => upgrade(wishes, binary).await,
+                order => carry_out_telling(&site, order, tell).await,
+            }
+        })
     })
 }
 
@@ -135,6 +143,14 @@ pub fn for_monitor(monitor: role_monitor::Monitor) -> Carry {
             }
         })
     })
+}
+
+async fn upgrade(wishes: Option<Wishes>, binary: PathBuf) -> Answer {
+    const NOT_HERE: &str = "Only a host under `serve` hands over to another version; stop this one and start that.";
+    let wishes = wishes.ok_or(NOT_HERE)?;
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    wishes.try_send(Wish { binary, answer }).map_err(|_| "Another upgrade is under way.".to_owned())?;
+    answered.await.unwrap_or_else(|_| Err("The host ended before it had an answer.".into()))
 }
 
 /// Orders to a status site.
@@ -181,6 +197,7 @@ pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer 
         Order::Backup { .. } | Order::Verify | Order::Doctor => upkeep::carry_out(site, order, tell).await,
         Order::Monitor(_) => Err("This is a mail host. Name the monitor with --config or --data.".into()),
         Order::Status(_) => Err("This is a mail host. Name the status site with --config or --data.".into()),
+        Order::Upgrade { .. } => Err("No host runs here: start the new version itself.".into()),
         order => people::carry_out(site, order).await,
     }
 }

@@ -72,6 +72,7 @@ pub fn order(verb: Verb) -> Result<Order, String> {
             Order::Restore { from: absolute(&from)?, mailbox, folder }
         }
         Verb::Verify { backup: None } => Order::Verify,
+        Verb::Upgrade { binary } => Order::Upgrade { binary: absolute(&binary)? },
         Verb::Doctor => Order::Doctor,
         _ => return Err("This verb is no order for a running host.".into()),
     })
