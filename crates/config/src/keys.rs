@@ -406,7 +406,7 @@ pub const SECTIONS: &[Section] = &[
             "reserve",
             Kind::Size,
             "\"64 MiB\"",
-            "With less free space than this, new mail is put off (452) and reading goes on. Five parts in a hundred of the disk are kept if that is more.",
+            "With less free space than this, new mail is put off (452) and reading goes on. Five parts in a hundred of the disk (8 GiB at most) are kept if that is more.",
         )],
     },
     Section {

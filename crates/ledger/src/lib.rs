@@ -117,7 +117,7 @@ pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
         let _ = write!(about, "{address}");
     }
     conn.prepare_cached(
-        "INSERT INTO fact (at, kind, session, message, attempt, header, about, detail)
+        "INSERT OR FAIL INTO fact (at, kind, session, message, attempt, header, about, detail)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute((
@@ -131,7 +131,7 @@ pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
         fact.detail_text(),
     ))?;
     let id = conn.last_insert_rowid();
-    let mut enter = conn.prepare_cached("INSERT INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    let mut enter = conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
     for key in keys(fact) {
         enter.execute((id / CHAPTER, key.hash(), id))?;
     }
@@ -249,7 +249,7 @@ pub fn count(batch: &mut Batch<'_>, name: &str, now: Now, n: i64) -> Result<(), 
     batch
         .sql()
         .prepare_cached(
-            "INSERT INTO counter VALUES (?1, ?2, ?3) ON CONFLICT (name, hour) DO UPDATE SET n = n + ?3",
+            "INSERT OR FAIL INTO counter VALUES (?1, ?2, ?3) ON CONFLICT (name, hour) DO UPDATE SET n = n + ?3",
         )?
         .execute((name, hour(now), n))?;
     Ok(())

@@ -105,7 +105,7 @@ pub(crate) fn take_uids(batch: &Batch<'_>, folder: &Folder, rows: &mut [Row]) ->
 /// Writes rows that have their UIDs.
 pub(crate) fn put_rows(batch: &Batch<'_>, folder: &Folder, rows: &[Row]) -> Result<(), StoreError> {
     let mut put = batch.sql().prepare_cached(
-        "INSERT INTO mb_message (folder, uid, body, flags, modseq, internal, saved, size, zone)
+        "INSERT OR FAIL INTO mb_message (folder, uid, body, flags, modseq, internal, saved, size, zone)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for r in rows {

@@ -331,7 +331,7 @@ pub(crate) fn count(
     add: [i64; 4],
 ) -> Result<Status, StoreError> {
     let sql = format!(
-        "UPDATE mb_count SET uidnext = uidnext + ?3, modseq = modseq + 1, present = present + ?4,
+        "UPDATE OR FAIL mb_count SET uidnext = uidnext + ?3, modseq = modseq + 1, present = present + ?4,
          unseen = unseen + ?5, deleted = deleted + ?6, bytes = bytes + ?7
          WHERE account = ?1 AND folder = ?2 RETURNING {COUNTERS}"
     );

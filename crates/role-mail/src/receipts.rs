@@ -113,7 +113,7 @@ pub fn enter(
         return Ok(Some(MessageId(row.get::<_, i64>(0)? as u64)));
     }
     conn.prepare_cached(
-        "INSERT INTO receipt VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET message = ?2, at = ?3",
+        "INSERT OR FAIL INTO receipt VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET message = ?2, at = ?3",
     )?
     .execute((&key[..], id.0 as i64, now.ms() as i64))?;
     Ok(None)

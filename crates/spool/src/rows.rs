@@ -36,7 +36,7 @@ fn insert(batch: &mut Batch<'_>, entry: &Entry, due: Option<i64>, lease: i64) ->
     let text = entry.write()?;
     let sql = batch.sql();
     sql.prepare_cached(
-        "INSERT INTO spool (message, body, at, due, lease, entry) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR FAIL INTO spool (message, body, at, due, lease, entry) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![entry.message.0 as i64, entry.body, entry.at.0 as i64, due, lease, text])?;
     Ok(SpoolId(sql.last_insert_rowid()))
@@ -58,7 +58,7 @@ pub fn claim(batch: &mut Batch<'_>, feed: &Feed, now: Now, limit: usize) -> Resu
         let (columns, text) = row?;
         out.push(Entry::read(&columns, &text)?);
     }
-    let mut lease = sql.prepare_cached("UPDATE spool SET due = NULL, lease = ?2 WHERE id = ?1")?;
+    let mut lease = sql.prepare_cached("UPDATE OR FAIL spool SET due = NULL, lease = ?2 WHERE id = ?1")?;
     for entry in &out {
         lease.execute(params![entry.id.0, feed.run()])?;
     }
@@ -121,9 +121,9 @@ pub(crate) fn write(batch: &mut Batch<'_>, entry: &Entry, leased: bool) -> Resul
     let text = entry.write()?;
     let due = entry.due().filter(|_| !leased).map(|d| d.0 as i64);
     let sql = if leased {
-        "UPDATE spool SET entry = ?2 WHERE id = ?1 AND ?3 IS NULL"
+        "UPDATE OR FAIL spool SET entry = ?2 WHERE id = ?1 AND ?3 IS NULL"
     } else {
-        "UPDATE spool SET entry = ?2, due = ?3, lease = 0 WHERE id = ?1"
+        "UPDATE OR FAIL spool SET entry = ?2, due = ?3, lease = 0 WHERE id = ?1"
     };
     batch.sql().prepare_cached(sql)?.execute(params![entry.id.0, text, due])?;
     Ok(())

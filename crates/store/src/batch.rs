@@ -16,7 +16,9 @@ pub type After = Box<dyn FnOnce() + Send>;
 /// happen once it is durable. It is kept whole or not at all.
 ///
 /// Rows are written with plain statements: no transaction or savepoint is begun or ended here,
-/// and no table is made. If a statement that writes many rows fails, its error must be returned.
+/// and no table is made. If a statement that writes many rows fails, its error must be returned. Hot
+/// statements of one row say `OR FAIL`: then SQLite keeps no journal for each of them, and the
+/// batch as a whole is still undone if the error is returned.
 pub struct Batch<'a> {
     pub(crate) conn: &'a Connection,
     pub(crate) bodies: &'a [BodyId],
@@ -65,7 +67,7 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         let rows =
-            self.conn.prepare_cached("UPDATE body SET refs = refs + 1 WHERE id = ?1")?.execute([id.0])?;
+            self.conn.prepare_cached("UPDATE OR FAIL body SET refs = refs + 1 WHERE id = ?1")?.execute([id.0])?;
         if rows == 1 { Ok(()) } else { Err(StoreError::Missing(id)) }
     }
     /// One row less names this body; the last one gives its space back in the background.
@@ -89,7 +91,7 @@ impl<'a> Batch<'a> {
             found => found?,
         };
         if refs > 1 {
-            self.conn.prepare_cached("UPDATE body SET refs = refs - 1 WHERE id = ?1")?.execute([id.0])?;
+            self.conn.prepare_cached("UPDATE OR FAIL body SET refs = refs - 1 WHERE id = ?1")?.execute([id.0])?;
         } else {
             self.conn.prepare_cached("DELETE FROM body WHERE id = ?1")?.execute([id.0])?;
             self.dropped.push((id, place));

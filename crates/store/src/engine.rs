@@ -21,9 +21,9 @@ use crate::shared::Shared;
 use crate::{After, Batch, BodyId, Schema, Sealed, StoreError, lock, schema};
 
 /// The transaction is settled once it holds this many changed rows.
-const ROWS_MAX: u64 = 50_000;
+const ROWS_MAX: u64 = 100_000;
 /// Or this many bytes of log.
-const LOG_MAX: u64 = 32 << 20;
+const LOG_MAX: u64 = 64 << 20;
 
 const MOVED: &str = "UPDATE body SET segment = ?2, start = ?3 WHERE id = ?1";
 
@@ -86,6 +86,7 @@ fn tune_process(conn: &Connection) {
 /// Settings of every connection.
 pub(crate) fn tune(conn: &Connection) -> Result<(), StoreError> {
     conn.set_prepared_statement_cache_capacity(512);
+    conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // The log makes commits durable; NORMAL keeps the index file whole over a power cut.
     conn.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
@@ -257,7 +258,7 @@ impl Engine {
 
     /// Enters the bodies that the batch holds.
     fn name(&self, bodies: &[Sealed], batch: &Batch<'_>, staged: &mut Staged) -> Result<(), StoreError> {
-        let mut enter = self.conn.prepare_cached("INSERT INTO body VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut enter = self.conn.prepare_cached("INSERT OR FAIL INTO body VALUES (?1, ?2, ?3, ?4, ?5)")?;
         let time = self.shared.disk.now();
         for ((body, id), refs) in bodies.iter().zip(batch.bodies).zip(&batch.refs) {
             if *refs == 0 {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{StoreError, lock};
@@ -23,6 +24,8 @@ impl Readers {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags)?;
         conn.set_prepared_statement_cache_capacity(256);
+        // Plans do not follow the values that are bound: else some statements are prepared anew each time.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Pages are read through the system's memory, not kept once more here.
         conn.execute_batch(
             "PRAGMA busy_timeout=10000; PRAGMA query_only=ON; PRAGMA cache_size=-1024;

@@ -33,7 +33,8 @@ pub struct Settings {
     pub segment_max: Bytes,
     /// A body longer than this goes to disk while it arrives, outside the committer.
     pub small_max: Bytes,
-    /// New mail is refused below this much free space; `None` is the greater of 64 MiB and 5 %.
+    /// New mail is refused below this much free space; `None` is the greater of 64 MiB and 5 % (8 GiB
+    /// at most).
     pub reserve: Option<Bytes>,
     /// Bodies just delivered stay in memory up to this much in all.
     pub cache: Bytes,

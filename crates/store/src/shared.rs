@@ -17,6 +17,9 @@ use crate::{BodyId, Intake, Settings, StoreError, lock};
 /// The disk is asked for its space this often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Five in a hundred of a large disk would be more than is ever needed.
+const RESERVE_MAX: u64 = 8 << 30;
+
 /// Room kept for deleting on a full disk.
 const BALLAST: u64 = 16 << 20;
 
@@ -130,7 +133,7 @@ impl Shared {
         let Space { free, total } = look.space;
         let reserve = self.settings.reserve.unwrap_or_else(|| {
             // On a small disk the reserve must not be all there is.
-            stdx::Bytes((64 << 20).max(total.get() / 20).min(total.get() / 4))
+            stdx::Bytes((64 << 20).max((total.get() / 20).min(RESERVE_MAX)).min(total.get() / 4))
         });
         let since = self.counts.log_bytes.load(Ordering::Relaxed).saturating_sub(look.log_bytes);
         let promised = self.flight.load(Ordering::Relaxed).saturating_add(since);

@@ -5,8 +5,8 @@
 //! sorted in one blob between NULs: looking for a part of a word is one pass over some hundred
 //! KiB, which needs no index of its own. Numbers are little-endian.
 
-use std::collections::HashMap;
 
+use crate::text::gathered::Gathered;
 use crate::text::words::{Lies, WORD_LEN_MAX, fold, words};
 use crate::uids::{put, take};
 
@@ -129,7 +129,7 @@ fn read_list(bytes: &mut &[u8]) -> Option<Vec<u32>> {
 #[derive(Default)]
 pub struct Builder {
     messages: Messages,
-    fields: [HashMap<Box<str>, Vec<u32>>; FIELDS.len()],
+    fields: [Gathered; FIELDS.len()],
 }
 
 impl Builder {
@@ -155,25 +155,16 @@ impl Builder {
                 }
                 return;
             }
-            match known.get_mut(word) {
-                Some(list) => {
-                    if list.last() != Some(&number) {
-                        list.push(number);
-                    }
-                }
-                None => drop(known.insert(word.into(), vec![number])),
-            }
+            known.add(word, number);
         });
     }
     /// The finished chunk.
     pub fn finish(self) -> Vec<u8> {
         let mut sections = Vec::new();
-        for field in self.fields {
-            let mut all: Vec<(Box<str>, Vec<u32>)> = field.into_iter().collect();
-            all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for field in &self.fields {
             let mut parts = Parts::new();
-            for (word, list) in &all {
-                parts.add(word.as_bytes(), |out| write_list(out, list));
+            for (word, list) in field.sorted() {
+                parts.add(word, |out| write_list(out, &list));
             }
             sections.push(parts);
         }

@@ -13,11 +13,13 @@ use super::{TURN, Texts, read};
 use crate::{FolderId, Hub, folder};
 
 /// Messages in a new chunk.
-pub const CHUNK_MESSAGES: usize = 256;
+pub const CHUNK_MESSAGES: usize = 1024;
 /// Chunks of one level that are joined into one of the next.
 pub const JOIN: usize = 8;
-/// Chunks of this level (some 130,000 messages) are joined no further.
+/// Chunks of this level (some 500,000 messages) are joined no further,
 pub const LEVEL_MAX: i64 = 3;
+/// nor are those that together are larger than this: joining holds them in memory, and what it makes.
+const JOIN_BYTES_MAX: u64 = 16 << 20;
 /// A mailbox with fewer new messages waits until it is searched.
 pub const QUIET_MESSAGES_MIN: u32 = 32;
 /// Accounts whose wishes and loaded indexes are kept.
@@ -64,21 +66,27 @@ impl Wants {
     }
     /// Accounts whose turn it is: much is new, or it was searched or has collected some and is
     /// quiet since the last call.
-    fn due(&self) -> Vec<AccountId> {
+    fn due(&self) -> Vec<(AccountId, bool)> {
         let mut state = self.state();
         let mut due = Vec::new();
         for (&account, want) in &mut state.wants {
             let quiet = want.added == want.before;
             let some = want.searched || want.added >= QUIET_MESSAGES_MIN;
             if want.added as usize >= CHUNK_MESSAGES || (quiet && some && want.added > 0) {
-                due.push(account);
+                due.push((account, quiet));
             }
             want.before = want.added;
         }
         due
     }
-    fn done(&self, account: AccountId) {
-        self.state().wants.remove(&account);
+    /// What comes in while the index is made is seen late, so a busy account gets a last turn once it
+    /// is quiet.
+    fn done(&self, account: AccountId, quiet: bool) {
+        let mut state = self.state();
+        match state.wants.get_mut(&account) {
+            Some(want) if !quiet => *want = Want { added: QUIET_MESSAGES_MIN, before: 0, searched: false },
+            _ => drop(state.wants.remove(&account)),
+        }
     }
 }
 
@@ -181,16 +189,14 @@ fn rows(conn: &rusqlite::Connection, account: AccountId) -> Result<Rows, StoreEr
 
 /// The index of an account, from memory if it has not changed.
 ///
-/// A search may see the index as it was some seconds ago: more messages are then read themselves.
-/// Whoever makes chunks must see it as it is.
+/// It may be seen as it was some seconds ago: a search then reads more messages themselves. Who makes
+/// chunks settles their commits, so chunks and marks are always seen as they are.
 pub(super) async fn load(
     store: &Store,
     hub: &Hub,
     account: AccountId,
-    newest: bool,
 ) -> Result<Arc<Loaded>, StoreError> {
-    let look = |conn: &rusqlite::Connection| rows(conn, account);
-    let (chunks, marks) = if newest { store.read_now(look)? } else { store.glance(look)? };
+    let (chunks, marks) = store.glance(|conn| rows(conn, account))?;
     let key: Vec<i64> = chunks.iter().map(|c| c.0).collect();
     let old = hub.wants().state().loaded.get(&account).cloned();
     if let Some(old) = &old
@@ -243,8 +249,8 @@ async fn open(store: &Store, (seq, level, id): (i64, i64, BodyId)) -> Result<Opt
 
 /// Brings the index of those accounts forward whose turn it is. Call it every second or so.
 pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
-    for account in hub.wants().due() {
-        hub.wants().done(account);
+    for (account, quiet) in hub.wants().due() {
+        hub.wants().done(account, quiet);
         while add_chunk(store, hub, account).await? {}
         while join_chunks(store, hub, account).await? {}
     }
@@ -280,8 +286,8 @@ fn next(conn: &rusqlite::Connection, account: AccountId, loaded: &Loaded) -> Res
 
 /// Makes one chunk of what is new; whether there was anything.
 async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool, StoreError> {
-    let loaded = load(store, hub, account, true).await?;
-    let (bodies, marks) = store.read_now(|conn| next(conn, account, &loaded))?;
+    let loaded = load(store, hub, account).await?;
+    let (bodies, marks) = store.glance(|conn| next(conn, account, &loaded))?;
     if marks.is_empty() {
         return Ok(false);
     }
@@ -303,6 +309,7 @@ async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool,
         sealed.push(draft.seal().await?);
     }
     let keep = move |batch: &mut Batch<'_>| {
+        batch.settle();
         if docs > 0 {
             put_chunk(batch, account, 0, docs)?;
         }
@@ -337,9 +344,11 @@ fn put_chunk(batch: &mut Batch<'_>, account: AccountId, level: i64, docs: i64) -
 
 /// Joins the chunks of the lowest level that has enough; whether there was one.
 async fn join_chunks(store: &Store, hub: &Hub, account: AccountId) -> Result<bool, StoreError> {
-    let loaded = load(store, hub, account, true).await?;
+    let loaded = load(store, hub, account).await?;
     let of = |level: i64| loaded.chunks.iter().filter(move |c| c.level == level);
-    let Some(level) = (0..LEVEL_MAX).find(|&l| of(l).count() >= JOIN) else { return Ok(false) };
+    let small = |level: i64| of(level).take(JOIN).map(|c| c.body.len()).sum::<u64>() <= JOIN_BYTES_MAX;
+    let fits = |&level: &i64| of(level).count() >= JOIN && small(level);
+    let Some(level) = (0..LEVEL_MAX).find(fits) else { return Ok(false) };
     let parts: Vec<Chunk> = of(level).take(JOIN).cloned().collect();
     let mut bytes = Vec::new();
     for part in &parts {
@@ -356,6 +365,7 @@ async fn join_chunks(store: &Store, hub: &Hub, account: AccountId) -> Result<boo
     let sealed = draft.seal().await?;
     let docs = living.len() as i64;
     let keep = move |batch: &mut Batch<'_>| {
+        batch.settle();
         put_chunk(batch, account, level + 1, docs)?;
         for part in &parts {
             batch.release(part.id)?;

@@ -10,6 +10,7 @@
 //! Begin with [`find`].
 
 pub mod chunk;
+mod gathered;
 mod index;
 pub mod words;
 
@@ -159,7 +160,7 @@ pub async fn find(
     if needle.text.is_empty() && !matches!(place, In::Header(_)) {
         return Ok(view.within(within).map(|r| r.uid).collect());
     }
-    let index = index::load(store, hub, view.account, false).await?;
+    let index = index::load(store, hub, view.account).await?;
     let mark = index.mark(view.folder);
     let (mut sure, mut maybe) = (Vec::new(), Vec::new());
     for chunk in &index.chunks {

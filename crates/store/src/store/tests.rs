@@ -284,7 +284,7 @@ async fn an_unreadable_body_is_named_and_the_others_are_served() {
 #[tokio::test]
 async fn the_guard_closes_below_the_reserve_and_counts_what_is_under_way() {
     let (disk, _) = faulty();
-    let mib = |n| Some(crate::disk::Space { free: stdx::Bytes::mib(n), total: stdx::Bytes::mib(10_000) });
+    let mib = |n| Some(crate::disk::Space { free: stdx::Bytes::mib(n), total: stdx::Bytes::mib(4_000) });
     disk.set_space(mib(201));
     let store = Store::inline_on(disk.clone(), Settings::default(), &[NOTES]).expect("opens");
     assert_eq!(store.intake(), Intake::Open);
