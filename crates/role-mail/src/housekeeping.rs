@@ -5,7 +5,7 @@ use stdx::{Now, Span};
 use store::StoreError;
 
 use crate::send::tally;
-use crate::{Site, receipts};
+use crate::{Site, receipts, space};
 
 /// How long a fact beside a message waits for a commit of its own.
 const EVERY: Span = Span::secs(1);
@@ -16,7 +16,7 @@ const PURGE_STEP: usize = 2000;
 
 /// Runs until the server stops, then writes what still waits.
 pub async fn tend(site: Site, stop: Stop) {
-    let mut purged = Now::default();
+    let (mut purged, mut roomy) = (Now::default(), Now::default());
     let mut going = true;
     while going {
         let next = site.now() + EVERY;
@@ -27,6 +27,10 @@ pub async fn tend(site: Site, stop: Stop) {
         }
         if let Err(error) = once(&site, purge && going).await {
             tracing::warn!(%error, "notes beside the mail could not be written; they are tried again");
+        }
+        space::measure(&site);
+        if going && let Err(error) = space::make_room(&site, &mut roomy).await {
+            tracing::warn!(%error, "no room could be made on the mail disk; it is tried again");
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod send;
 pub mod settings;
 pub mod site;
 pub mod tag;
+pub mod space;
 pub mod why;
 
 pub use arrival::{Arrival, Front};

@@ -17,6 +17,7 @@ use crate::pop3::Locks;
 use crate::receipts::Receipts;
 use crate::send::Outbound;
 use crate::signing::Signers;
+use crate::space::Fills;
 use crate::text::Texts;
 
 /// Facts that wait for a commit, at most.
@@ -42,6 +43,7 @@ struct Shared {
     receipts: Receipts,
     signers: Signers,
     texts: Texts,
+    fills: Fills,
     outbound: Outbound,
     asides: Mutex<Ring<Fact>>,
 }
@@ -71,6 +73,7 @@ impl Site {
             receipts: Receipts::default(),
             signers: Signers::default(),
             texts: Texts::default(),
+            fills: Fills::default(),
             outbound: Outbound::default(),
             asides: Mutex::new(Ring::new(ASIDES_MAX)),
         }))
@@ -107,6 +110,10 @@ impl Site {
     /// What routes have learned.
     pub fn outbound(&self) -> &Outbound {
         &self.0.outbound
+    }
+    /// How full the mail disk was.
+    pub fn fills(&self) -> &Fills {
+        &self.0.fills
     }
     /// Octets of message texts in memory.
     pub fn texts(&self) -> &Texts {

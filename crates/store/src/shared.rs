@@ -131,10 +131,7 @@ impl Shared {
             look.at = Some(Instant::now());
         }
         let Space { free, total } = look.space;
-        let reserve = self.settings.reserve.unwrap_or_else(|| {
-            // On a small disk the reserve must not be all there is.
-            stdx::Bytes((64 << 20).max((total.get() / 20).min(RESERVE_MAX)).min(total.get() / 4))
-        });
+        let reserve = self.reserve(total);
         let since = self.counts.log_bytes.load(Ordering::Relaxed).saturating_sub(look.log_bytes);
         let promised = self.flight.load(Ordering::Relaxed).saturating_add(since);
         let free = stdx::Bytes(free.get().saturating_sub(promised));
@@ -143,6 +140,20 @@ impl Shared {
         }
         self.was_full.store(false, Ordering::Relaxed);
         Intake::Open
+    }
+    fn reserve(&self, total: stdx::Bytes) -> stdx::Bytes {
+        self.settings.reserve.unwrap_or_else(|| {
+            // On a small disk the reserve must not be all there is.
+            stdx::Bytes((64 << 20).max((total.get() / 20).min(RESERVE_MAX)).min(total.get() / 4))
+        })
+    }
+    /// Whether the reserve is near: what can be made again should go before mail is refused.
+    pub(crate) fn is_tight(&self) -> bool {
+        matches!(self.intake(), Intake::Full { .. })
+            || self.space().is_some_and(|space| {
+                let reserve = self.reserve(space.total).get();
+                space.free.get() < reserve + reserve / 4
+            })
     }
     /// What the last look at the disk found.
     pub(crate) fn space(&self) -> Option<Space> {

@@ -345,6 +345,11 @@ impl Store {
         self.0.shared.space()
     }
 
+    /// Whether new mail will be refused soon, or is: the disk's reserve is near.
+    pub fn is_tight(&self) -> bool {
+        self.0.shared.is_tight()
+    }
+
     /// A body's length and checksum, without reading it.
     pub fn mark(&self, id: BodyId) -> Result<(u64, u32), StoreError> {
         let body = self.bodies(&[id])?.pop().flatten().ok_or(StoreError::Missing(id))?;

@@ -6,6 +6,7 @@ use role_mail::Site;
 use serde_json::json;
 use stdx::{Bytes, Now, Span};
 use store::{Intake, Tell, Verified};
+use watch::forecast::Forecast;
 
 use super::{Answer, Order, Reply, says, table};
 
@@ -113,9 +114,21 @@ fn bad(what: String, remedy: &str) -> Finding {
     Finding { good: false, what, remedy: remedy.to_owned() }
 }
 
+/// A disk that is full within this time is told.
+const FULL_SOON: Span = Span::days(7);
+
 fn space(site: &Site) -> Finding {
     match site.store().intake() {
-        Intake::Open => good("the mail disk has room".into()),
+        Intake::Open => match site.fills().forecast(site.now()).decision {
+            Forecast::FullAt(at) if at.since(site.now()) < FULL_SOON => bad(
+                format!("the mail disk will be full in {}, at the pace of late", at.since(site.now())),
+                "free some space or enlarge it before then; see what grows",
+            ),
+            Forecast::FullAt(at) => {
+                good(format!("the mail disk has room, for {} at the pace of late", at.since(site.now())))
+            }
+            Forecast::Never | Forecast::FullNow => good("the mail disk has room".into()),
+        },
         Intake::Full { free, reserve } => bad(
             format!("the mail disk has {free} left, less than the reserve of {reserve}: new mail is put off"),
             "free some space or enlarge it; mail resumes by itself",
