@@ -127,6 +127,7 @@ async fn live(scene: &Scene, terms: &Terms) -> Result<(), String> {
         store: store::Settings::default(),
         certificates: Arc::new(certificates),
         roots: Arc::new(host::roots(terms.ca.as_slice()).map_err(|e| e.to_string())?),
+        wishes: None,
     };
     let house = House::begin(plan, opened)?;
     let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
