@@ -37,9 +37,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         trust_ad: config.dns.trust_ad,
         ..host::DnsSettings::default()
     };
-    let before = host::handover::Predecessor::find()
-        .map_err(|e| format!("The running host does not hand its ports over: {e}."))?;
-    let (mut before, given) = before.map_or((None, Vec::new()), |(before, given)| (Some(before), given));
+    let (mut before, given) = upgrade::before()?;
     let (world, sockets) = host::world_over(host::Settings { net, dns }, given);
     std::fs::create_dir_all(&config.data)
         .map_err(|e| format!("The data folder {} cannot be made: {e}.", config.data.display()))?;
@@ -47,11 +45,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     let roots = roots(&config)?;
     let ports = house::open_ports(&world, &doors(&config)).await?;
     give_up_root(&config)?;
-    if let Some(before) = &mut before {
-        before
-            .wait_turn(&store::steps(&role_mail::schemas()))
-            .map_err(|e| format!("The running host does not give its store free: {e}."))?;
-    }
+    upgrade::wait_turn(&mut before)?;
     let (wishes, mut wished) = tokio::sync::mpsc::channel(1);
     let roots = Arc::new(roots);
     let plan = || Plan {
@@ -65,9 +59,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     };
     let mut house = House::begin(plan(), ports.clone())?;
     let mut told = report::begin(&config, &house)?;
-    if let Some(before) = before {
-        before.ready().map_err(|e| format!("The version before did not hear that this one serves: {e}."))?;
-    }
+    upgrade::serves(before)?;
     host::process::notify("READY=1");
     tracing::info!("ready");
     loop {

@@ -5,11 +5,12 @@
 //! ended and we go on as before. Nobody is refused a connection meanwhile: callers wait in the
 //! listening sockets. Begin with [`hand_over`].
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use host::Sockets;
-use host::handover::Successor;
+use host::handover::{Predecessor, Successor};
 use serde_json::json;
 use stdx::Span;
 use tokio::sync::{mpsc, oneshot};
@@ -108,4 +109,25 @@ fn give(successor: Successor, data: &Path) -> Result<(), String> {
 pub fn rolled_back(why: &str, begun: Instant) -> Answer {
     let took = begun.elapsed().as_secs_f32();
     Err(format!("{why}. It was rolled back: this version serves again, after {took:.1} s."))
+}
+
+/// The version before us, if it started us, and the sockets it gave.
+pub fn before() -> Result<(Option<Predecessor>, Vec<TcpListener>), String> {
+    let before = Predecessor::find();
+    let before = before.map_err(|e| format!("The running host does not hand its ports over: {e}."))?;
+    Ok(before.map_or((None, Vec::new()), |(before, given)| (Some(before), given)))
+}
+
+/// Waits until the version before us has given the store free.
+pub fn wait_turn(before: &mut Option<Predecessor>) -> Result<(), String> {
+    let Some(before) = before else { return Ok(()) };
+    before
+        .wait_turn(&store::steps(&role_mail::schemas()))
+        .map_err(|e| format!("The running host does not give its store free: {e}."))
+}
+
+/// Tells the version before us that we serve.
+pub fn serves(before: Option<Predecessor>) -> Result<(), String> {
+    let Some(before) = before else { return Ok(()) };
+    before.ready().map_err(|e| format!("The version before did not hear that this one serves: {e}."))
 }
