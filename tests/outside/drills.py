@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 BINARY = os.environ.get("POSTROAD", "target/release/postroad")
@@ -51,15 +52,21 @@ def a_wrong_file_says_where():
 
 def main():
     wanted = set(sys.argv[1:])
-    good = a_wrong_file_says_where()
-    for scene in sorted(glob.glob("scenes/*.toml")):
-        stem = os.path.splitext(os.path.basename(scene))[0]
-        if wanted and stem not in wanted:
-            continue
-        good &= attempt("%s_in_virtual_time" % stem.replace("-", "_"), scene, "--virtual")
-        if stem in ON_SOCKETS:
-            good &= attempt("%s_on_sockets" % stem.replace("-", "_"), scene)
-    sys.exit(0 if good else 1)
+    good = [a_wrong_file_says_where()]
+    scenes = {os.path.splitext(os.path.basename(path))[0]: path for path in sorted(glob.glob("scenes/*.toml"))}
+    scenes = {stem: path for stem, path in scenes.items() if not wanted or stem in wanted}
+    # Those on sockets wait most of the time: they run beside the others.
+    beside = []
+    for stem in sorted(ON_SOCKETS & set(scenes)):
+        def play_one(name=stem.replace("-", "_") + "_on_sockets", path=scenes[stem]):
+            good.append(attempt(name, path))
+        beside.append(threading.Thread(target=play_one))
+        beside[-1].start()
+    for stem, path in scenes.items():
+        good.append(attempt(stem.replace("-", "_") + "_in_virtual_time", path, "--virtual"))
+    for thread in beside:
+        thread.join()
+    sys.exit(0 if all(good) else 1)
 
 
 if __name__ == "__main__":
