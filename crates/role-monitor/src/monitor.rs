@@ -113,6 +113,8 @@ pub(crate) struct State {
     pub answered: BTreeMap<String, Now>,
     pub tries: u64,
     pub notices: BTreeMap<(String, bool), u64>,
+    /// When each channel was last tried with a test, and when a person answered it.
+    pub tests: BTreeMap<String, (Now, Option<Now>)>,
     pub began: Now,
     flushed: Now,
     told_disks: Now,
@@ -146,6 +148,7 @@ impl Monitor {
             answered: BTreeMap::new(),
             tries: 0,
             notices: BTreeMap::new(),
+            tests: BTreeMap::new(),
             began: now,
             flushed: now,
             told_disks: now,
@@ -384,11 +387,22 @@ impl Monitor {
         if let Err(e) = self.save(says, changed).await {
             tracing::error!(error = %e, "alerts could not be written down; the next tick tries again");
         }
+        if self.test_is_due(now)
+            && let Err(e) = self.test_channels().await
+        {
+            tracing::error!(error = %e, "the channels could not be tried");
+        }
         if now.since(self.state().flushed) >= FLUSH
             && let Err(e) = self.flush().await
         {
             tracing::error!(error = %e, "tries could not be written down");
         }
+    }
+
+    fn test_is_due(&self, now: Now) -> bool {
+        let state = self.state();
+        let last = state.tests.values().map(|(sent, _)| *sent).max().unwrap_or(state.began);
+        !self.settings().channels.is_empty() && now.since(last) >= TEST_EVERY
     }
 
     async fn save(&self, says: Vec<Say>, changed: Vec<alerts::Open>) -> Result<(), StoreError> {
@@ -447,6 +461,31 @@ fn doubles(known: &mut Ring<String>, token: &str, tried: &mut Tried) {
     }
 }
 
+/// M32: channels are tried this often, and a test should be answered within a day.
+const TEST_EVERY: Span = Span::days(7);
+const ANSWER_WITHIN: Span = Span::hours(24);
+
+/// Channels whose test nobody has answered: the next alert may reach nobody either.
+fn unanswered(state: &State, settings: &Settings, now: Now) -> Vec<Finding> {
+    let late = |(name, (sent, answered)): (&String, &(Now, Option<Now>))| {
+        let known = settings.channels.iter().any(|c| c.name == *name);
+        (known && answered.is_none() && now.since(*sent) >= ANSWER_WITHIN).then(|| Finding {
+            probe: format!("channel.{name}"),
+            component: format!("channel.{name}"),
+            host: String::new(),
+            reaches: false,
+            region: None,
+            since: *sent,
+            hold: Span::ZERO,
+            says: format!(
+                "nobody has answered the test of the channel {name} of {}: does it reach anybody?",
+                sent.iso()
+            ),
+        })
+    };
+    state.tests.iter().filter_map(late).collect()
+}
+
 /// What is wrong now, and how many probes look at each host's ports.
 fn findings(state: &State, settings: &Settings, now: Now) -> (Vec<Finding>, BTreeMap<String, usize>) {
     let (mut out, mut reaching) = (Vec::new(), BTreeMap::new());
@@ -462,6 +501,7 @@ fn findings(state: &State, settings: &Settings, now: Now) -> (Vec<Finding>, BTre
             host.findings(name, now).into_iter().filter(|f| !(silent_allowed && f.component == "silence")),
         );
     }
+    out.extend(unanswered(state, settings, now));
     (out, reaching)
 }
 

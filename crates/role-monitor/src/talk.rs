@@ -39,7 +39,7 @@ impl Monitor {
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
         let now = self.now();
         let (day, hour) = ((now.secs() / 86_400) as i64, (now.secs() / 3600) as i64);
-        let (open, silences, days, hours, fills) = self
+        let (open, silences, days, hours, fills, tests) = self
             .store()
             .read(move |conn| {
                 let mut query = conn.prepare("SELECT pattern, until, why FROM silence")?;
@@ -66,12 +66,12 @@ impl Monitor {
                     Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, fill))
                 })?;
                 let fills = fills.collect::<Result<Vec<_>, _>>()?;
-                Ok((alerts::load(conn)?, silences, days, hours, fills))
+                Ok((alerts::load(conn)?, silences, days, hours, fills, tests(conn)?))
             })
             .await?;
         let settings = self.settings();
         let mut state = self.state();
-        (state.alerts.open, state.alerts.silences) = (open, silences);
+        (state.alerts.open, state.alerts.silences, state.tests) = (open, silences, tests);
         for target in &settings.targets {
             let mut page = Page::new(target.clone(), now);
             let sums = days.get(&target.id).copied().unwrap_or_default();
@@ -365,6 +365,10 @@ impl Monitor {
     pub async fn test_channels(&self) -> Result<usize, StoreError> {
         let (settings, now, monitor) = (self.settings(), self.now(), self.clone());
         let count = settings.channels.len();
+        {
+            let mut state = self.state();
+            state.tests = settings.channels.iter().map(|c| (c.name.clone(), (now, None))).collect();
+        }
         self.store()
             .commit(Vec::new(), move |b| {
                 for c in &settings.channels {
@@ -413,6 +417,9 @@ impl Monitor {
         let now = self.now();
         if let Some(channel) = cause.strip_prefix("test.") {
             let channel = channel.to_owned();
+            if let Some((_, answered)) = self.state().tests.get_mut(&channel) {
+                answered.get_or_insert(now);
+            }
             let sql = "UPDATE test SET acknowledged = ?2 WHERE channel = ?1";
             let n = self
                 .store()
@@ -458,6 +465,17 @@ impl Monitor {
     pub async fn alerts(&self, limit: usize) -> Result<Vec<Open>, StoreError> {
         self.store().read(move |conn| alerts::recent(conn, limit)).await
     }
+}
+
+type Tests = BTreeMap<String, (Now, Option<Now>)>;
+
+fn tests(conn: &store::rusqlite::Connection) -> Result<Tests, StoreError> {
+    let mut query = conn.prepare("SELECT channel, sent, acknowledged FROM test")?;
+    let rows = query.query_map([], |r| {
+        let answered = r.get::<_, Option<i64>>(2)?.map(|t| Now(t as u64));
+        Ok((r.get::<_, String>(0)?, (Now(r.get::<_, i64>(1)? as u64), answered)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// A probe's past.

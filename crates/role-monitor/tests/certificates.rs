@@ -99,3 +99,29 @@ async fn an_end_that_comes_near_is_told_in_steps_on_every_channel() {
     }
     assert_eq!(titles.iter().filter(|t| t.contains("ended on")).count(), 2, "{titles:?}");
 }
+
+// M32: every week, and a channel that nobody answers is told of on all of them.
+#[tokio::test(start_paused = true)]
+async fn channels_are_tried_every_week_and_silence_about_it_is_told() {
+    let farm = Farm::begin("tests").await;
+    let mut settings = farm.settings("m1");
+    settings.targets.clear();
+    settings.rule.remind = Span::days(90);
+    (settings.rule.escalate, settings.rule.public) = (Span::days(90), Span::days(90));
+    let monitor = farm.monitor_at_rest(settings, farm::MONITOR_IP).await;
+    let step = async |hours| {
+        pass(&monitor, Span::hours(hours)).await;
+        monitor.tick().await;
+        monitor.carry_once().await.expect("the store works");
+    };
+    step(7 * 24 - 1).await;
+    assert_eq!(farm.titles(), Vec::<String>::new());
+    step(1).await;
+    assert_eq!(farm.titles(), ["Test", "Test"]);
+    assert!(monitor.acknowledge("test.first", "Ann").await.expect("the store works"));
+    step(23).await;
+    assert_eq!(farm.titles().len(), 2);
+    step(1).await;
+    let titles = farm.titles();
+    assert!(titles.len() == 3 && titles[2].contains("the test of the channel second"), "{titles:?}");
+}
