@@ -82,8 +82,6 @@ set ssl_verify_host=no
 set ssl_ca_certificates_file="%s"
 set smtp_url="smtps://%s@localhost:%d/"
 set smtp_pass="%s"
-# Debian's mutt cannot bind SCRAM-*-PLUS to a TLS 1.3 channel, and gives up when it is offered.
-set smtp_authenticators="plain"
 set from="%s"
 set record=""
 set header_cache=""

@@ -390,6 +390,18 @@ pub const SECTIONS: &[Section] = &[
                 "false",
                 "Clients in trusted networks may log in without TLS.",
             ),
+            key(
+                "tls_on_any_port",
+                Kind::Bool,
+                "false",
+                "Programs set to SSL/TLS on a port for STARTTLS (587, 143, 110) are let in. The greeting there comes a quarter of a second later for everybody.",
+            ),
+            key(
+                "list_channel_binding",
+                Kind::Bool,
+                "false",
+                "Lists SCRAM-*-PLUS among the ways to log in. They are taken from whoever asks for one either way; but programs built with GNU SASL (mutt, neomutt) choose them from the list without being able to bind a TLS 1.3 channel, and cannot log in.",
+            ),
             list(
                 "trusted_authorities",
                 Kind::Path,

@@ -123,6 +123,8 @@ pub struct Access {
     pub login_without_domain: bool,
     pub login_in_capitals: bool,
     pub plain_on_trusted_network: bool,
+    pub tls_on_any_port: bool,
+    pub list_channel_binding: bool,
     pub trusted_authorities: Vec<PathBuf>,
 }
 
@@ -259,6 +261,8 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
             login_without_domain: flag(&access, "login_without_domain"),
             login_in_capitals: flag(&access, "login_in_capitals"),
             plain_on_trusted_network: flag(&access, "plain_on_trusted_network"),
+            tls_on_any_port: flag(&access, "tls_on_any_port"),
+            list_channel_binding: flag(&access, "list_channel_binding"),
             trusted_authorities: each(&access, "trusted_authorities", |v| {
                 if let Value::Path(path) = v { Some(path.clone()) } else { None }
             }),

@@ -31,6 +31,9 @@ pub use ending::{End, Why};
 pub use tls::{ClientTls, Doubt, Roots, Tls, TlsPick, TlsServer, Trust};
 pub use until::{First, first, stopped, until_stop};
 
+/// Why a session ends whose client begins with TLS where the conversation begins in the clear.
+pub const TLS_TOO_EARLY: &str = "TLS began on a port that begins in the clear";
+
 /// Answers a machine's questions. Roles implement it.
 pub trait Desk: Send {
     type M: Machine<Ask: Send, Answer: Send, Notice: Send> + Send;

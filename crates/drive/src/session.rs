@@ -14,7 +14,8 @@ use world::{Clock, Later, Stream};
 
 use crate::deflate::Deflated;
 use crate::out::{OUT_MAX, Out};
-use crate::{Desk, End, Meter, Why, Wires, tls};
+use crate::tls::Tls;
+use crate::{Desk, End, Meter, TLS_TOO_EARLY, Why, Wires, tls};
 
 /// One read takes at most this much.
 const READ_MAX: usize = 64 * 1024;
@@ -44,6 +45,8 @@ struct Line {
     out: Out,
     bytes_in: u64,
     tls: Option<Box<TlsFacts>>,
+    /// The first octets were those of a TLS handshake.
+    early_tls: bool,
     peer_closed: bool,
 }
 
@@ -57,8 +60,8 @@ enum Woke<N> {
 
 impl<D: Desk> Session<D> {
     pub(crate) fn new(machine: D::M, desk: D, stream: Box<dyn Stream>, wires: Wires) -> Session<D> {
-        let line =
-            Line { stream: Some(stream), out: Out::default(), bytes_in: 0, tls: None, peer_closed: false };
+        let (stream, out) = (Some(stream), Out::default());
+        let line = Line { stream, out, bytes_in: 0, tls: None, early_tls: false, peer_closed: false };
         Session { machine, desk, line, wires }
     }
 
@@ -140,7 +143,13 @@ impl<D: Desk> Session<D> {
                 self.line.peer_closed = true;
                 self.machine.closed(now);
             }
-            Woke::Read(Ok(n)) => self.line.bytes_in += n as u64,
+            Woke::Read(Ok(n)) => {
+                self.line.bytes_in += n as u64;
+                let clear = matches!(self.wires.tls, Tls::Server { implicit: false, .. });
+                if self.line.early_tls && clear && self.line.tls.is_none() {
+                    return Err(Why::TlsFailed(TLS_TOO_EARLY.to_owned()));
+                }
+            }
             Woke::Read(Err(e)) => return Err(Why::Broken(e.to_string())),
             Woke::Notice(notice) => self.machine.notified(now, notice),
             Woke::Stop => {
@@ -323,6 +332,8 @@ impl Line {
             std::task::ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
             let bytes = buf.filled();
             if !bytes.is_empty() {
+                // RFC 8446 §5.1: a record of the handshake begins with 22.
+                self.early_tls = self.bytes_in == 0 && bytes[0] == 22;
                 take(bytes);
             }
             Poll::Ready(Ok(bytes.len()))

@@ -409,6 +409,15 @@ async fn plain_bytes_after_starttls_never_reach_the_machine() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tls_before_its_time_ends_the_session_and_says_why() {
+    let (cert, _) = certificate();
+    let (mut near, task, _) = serve(wires(Tls::Server { certificates: cert, implicit: false }, never_stop()));
+    near.write_all(b"\x16\x03\x01\x00\xa5").await.expect("write");
+    let why = task.await.expect("task").why;
+    assert!(matches!(&why, Why::TlsFailed(text) if text == crate::TLS_TOO_EARLY), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_half_open_handshake_is_left_after_its_limit() {
     let (cert, _) = certificate();
     let (near, task, _) = serve(wires(Tls::Server { certificates: cert, implicit: true }, never_stop()));

@@ -238,6 +238,22 @@ pub fn since(conn: &Connection, after: FactId, limit: usize) -> Result<Vec<Fact>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The newest `limit` facts of these kinds, oldest of them first, among the newest `among` of all.
+pub fn of_kinds(
+    conn: &Connection,
+    kinds: [&str; 2],
+    (limit, among): (usize, i64),
+) -> Result<Vec<Fact>, StoreError> {
+    let oldest = newest(conn)?.0 - among;
+    let mut list = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM fact WHERE id > ?1 AND kind IN (?2, ?3) ORDER BY id DESC LIMIT ?4"
+    ))?;
+    let rows = list.query_map((oldest, kinds[0], kinds[1], limit as i64), read)?;
+    let mut found: Vec<Fact> = rows.collect::<Result<_, _>>()?;
+    found.reverse();
+    Ok(found)
+}
+
 /// The newest fact's id, 0 if there is none.
 pub fn newest(conn: &Connection) -> Result<FactId, StoreError> {
     let id: Option<i64> = conn.prepare_cached("SELECT max(id) FROM fact")?.query_row([], |r| r.get(0))?;

@@ -81,15 +81,11 @@ impl Server {
     }
 
     fn auth(&mut self, name: &str, initial: Option<&[u8]>) {
-        let offered = self.mechanisms();
-        let Some(mechanism) = Mechanism::parse(name).filter(|m| offered.contains(m)) else {
-            if let (true, Some(known)) = (offered.is_empty(), Mechanism::parse(name)) {
-                let question = Question::Unencrypted { user: None, via: known.name() };
-                return self.ask(Asked::Password, Ask::Sasl(question));
-            }
-            return self.err("[AUTH] That mechanism is not offered; CAPA lists those that are.");
+        let tls = self.tls.as_deref();
+        let (mechanism, plus) = match sasl::server::called(name, initial, tls, &self.settings.offer) {
+            Ok(called) => called,
+            Err(question) => return self.ask(Asked::Password, Ask::Sasl(question)),
         };
-        let plus = offered.iter().any(|m| m.is_plus());
         let (exchange, step) = Exchange::begin(mechanism, initial, self.tls.as_deref(), plus);
         self.follow(Box::new(exchange), step);
     }
@@ -153,7 +149,9 @@ impl Server {
         let code = match why {
             Failure::Unavailable => "[SYS/TEMP] ",
             Failure::NotAllowed(_) => "[SYS/PERM] ",
-            Failure::HeldOff | Failure::Wrong | Failure::TooWeak => "[AUTH] ",
+            Failure::HeldOff | Failure::Wrong | Failure::TooWeak | Failure::NotOffered(_) | Failure::NotHere => {
+                "[AUTH] "
+            }
             Failure::Cancelled | Failure::Malformed(_) => "",
         };
         let says = why.says();

@@ -101,6 +101,15 @@ pub enum Verb {
         #[arg(long, value_name = "NOTE", requires = "group", conflicts_with = "asked")]
         answered: Option<String>,
     },
+    /// How people log in, and why they cannot: port, TLS, mechanism, name, program, cause
+    Logins {
+        /// Only this account
+        #[arg(long)]
+        account: Option<String>,
+        /// Only log-ins that failed
+        #[arg(long)]
+        failed: bool,
+    },
     /// How TLS with other hosts went
     #[command(subcommand)]
     Tls(TlsVerb),

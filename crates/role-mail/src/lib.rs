@@ -5,6 +5,7 @@
 //! Begin with [`site::Site`], what every session of this host shares; then `listen`, which
 //! turns a connection into a session.
 
+pub mod ahead;
 pub mod arrival;
 pub mod arrived;
 mod figures;
@@ -33,6 +34,7 @@ pub mod settings;
 pub mod site;
 pub mod tag;
 pub mod space;
+pub mod srs;
 pub mod why;
 
 pub use arrival::{Arrival, Front};

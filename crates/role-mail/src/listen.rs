@@ -73,7 +73,17 @@ async fn admit(
                 at: site.now(),
             };
             let wires = wires(site, port, stop, meter);
-            sessions.spawn(session(site.clone(), arrival, connection, wires, pass));
+            let looks = settings.tolerance.tls_on_any_port
+                && matches!(port.front, Front::Submission | Front::Imap | Front::Pop3);
+            match &port.certificates {
+                Some(own) if looks && !port.implicit_tls => {
+                    let early = (site.clone(), arrival, own.clone());
+                    sessions.spawn(tolerant(early, connection, wires, pass));
+                }
+                _ => {
+                    sessions.spawn(session(site.clone(), arrival, connection, wires, pass));
+                }
+            }
         }
         Err(Shut::TooManyFromThere | Shut::TooManyInAll) => {
             // One short write into an empty socket buffer: it does not wait.
@@ -97,6 +107,21 @@ fn wires(site: &Site, port: &Port, stop: Stop, meter: Arc<Meter>) -> Wires {
         meter,
         limits: drive::Limits::default(),
     }
+}
+
+/// A session on a port that begins in the clear, with those who do not.
+async fn tolerant(
+    (site, mut arrival, certificates): (Site, Arrival, Arc<dyn TlsServer>),
+    connection: Connection,
+    mut wires: Wires,
+    pass: Pass,
+) {
+    let (connection, early) = crate::ahead::look(connection, &*site.world().clock).await;
+    if early {
+        arrival.implicit_tls = true;
+        wires.tls = Tls::Server { certificates, implicit: true };
+    }
+    session(site, arrival, connection, wires, pass).await;
 }
 
 /// Each front in a future of its own, so that an idle session holds only its own kind's memory.

@@ -5,6 +5,7 @@
 //! protocol. Begin with [`Login::answer`].
 
 mod hashing;
+pub mod shaken;
 mod throttle;
 mod who;
 
@@ -102,7 +103,8 @@ impl Login {
         let settings = self.site.settings();
         let trusted = settings.trusts(self.arrival.peer.ip());
         let without_tls = settings.tolerance.plain_on_trusted_network && trusted;
-        Offer { passwords: true, scram: scram_for_all(&self.site), bearer: false, without_tls }
+        let (scram, plus) = (scram_for_all(&self.site), settings.list_channel_binding);
+        Offer { passwords: true, scram, plus, bearer: false, without_tls }
     }
 
     pub fn tls_started(&mut self, facts: &TlsFacts) {
@@ -141,12 +143,22 @@ impl Login {
             Question::Token { user, via, .. } => {
                 self.refuse(&user.unwrap_or_default(), via, None, "no_tokens", Failure::Wrong)
             }
-            Question::Unencrypted { user, via } => {
-                let user = user.unwrap_or_default();
-                let found = self.find(&user).unwrap_or_default();
-                self.refuse(&user, via, found.as_ref(), "no_tls", Failure::TooWeak)
+            Question::Unencrypted { user, via } => self.not_so(user, via, "no_tls", Failure::TooWeak),
+            Question::NotOffered { user, via } => {
+                self.not_so(user, via, "mechanism", Failure::NotOffered(via))
             }
+            Question::NotHere { user, via } => self.not_so(user, via, "port_25", Failure::NotHere),
         }
+    }
+
+    /// A log-in that is refused before a password is read.
+    fn not_so(&self, user: Option<String>, via: &'static str, cause: &'static str, why: Failure) -> Answer {
+        let user = user.unwrap_or_default();
+        let found = self.find(&user).unwrap_or_default();
+        if !self.throttle().may_record(gate::network(self.arrival.peer.ip()), self.site.now()) {
+            return Answer::Refused(why);
+        }
+        self.refuse(&user, via, found.as_ref(), cause, why)
     }
 
     fn find(&self, user: &str) -> Result<Option<Found>, StoreError> {

@@ -23,7 +23,8 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
         ..Settings::default()
     };
     let machine = Server::new(Arc::new(settings), arrival.id);
-    drive::run(machine, Desk { site, login }, connection, wires).await;
+    let end = drive::run(machine, Desk { site: site.clone(), login }, connection, wires).await;
+    crate::login::shaken::ended(&site, &arrival, &end.why);
 }
 
 /// One session's desk.

@@ -21,7 +21,7 @@ use crate::{Arrival, Site};
 /// Runs one POP3 session.
 pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: Wires) {
     let host = site.settings();
-    let desk = Desk::new(site, &arrival);
+    let desk = Desk::new(site.clone(), &arrival);
     let settings = Settings {
         host: host.host_name.clone(),
         starttls: arrival.tls_offered && !arrival.implicit_tls,
@@ -29,7 +29,8 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
         ..Settings::default()
     };
     let machine = Server::new(Arc::new(settings), arrival.id);
-    drive::run(machine, desk, connection, wires).await;
+    let end = drive::run(machine, desk, connection, wires).await;
+    crate::login::shaken::ended(&site, &arrival, &end.why);
 }
 
 /// Maildrops that a session holds (RFC 1939 §4: one session at a time).

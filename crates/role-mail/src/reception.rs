@@ -11,13 +11,13 @@ use directory::{Resolved, Target};
 use ledger::Fact;
 use message::edit::Trace;
 use smtp::Answer;
-use stdx::TlsFacts;
+use stdx::{Now, TlsFacts};
 use store::{Intake, StoreError};
 use words::{AccountId, Address, Envelope, MessageId, Reason, Reasons, Recipient, Reply, Verdict};
 
 use crate::receipts::Key;
 use crate::text::{Purpose, Refused, Text};
-use crate::{Arrival, Settings, Site};
+use crate::{Arrival, Settings, Site, srs};
 
 /// Where mail for one accepted recipient goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +93,13 @@ impl Reception {
 
     /// Looks a recipient up and judges it.
     pub fn recipient(&mut self, recipient: Recipient, may_relay: bool) -> Answer {
-        let found =
-            self.site.store().glance(|conn| look_up(conn, &recipient.address, &self.settings.host_name));
+        let (now, is_notice) = (self.site.now(), self.draft.as_ref().is_some_and(|d| d.envelope.sender.is_none()));
+        let found = self.site.store().glance(|conn| {
+            if is_notice && let Some(back) = way_back(conn, &recipient.address, now)? {
+                return Ok(back);
+            }
+            look_up(conn, &recipient.address, &self.settings.host_name)
+        });
         let (way, facts) = match found {
             Ok(found) => found,
             Err(error) => return out_of_order(&error),
@@ -225,6 +230,16 @@ struct Found {
 }
 
 type Conn = store::rusqlite::Connection;
+
+/// A bounce of mail that we forwarded goes on to who wrote it.
+fn way_back(conn: &Conn, to: &Address, now: Now) -> Result<Option<(Way, Found)>, StoreError> {
+    if !srs::looks_like(to.local()) || directory::resolve(conn, to)? == Resolved::NotOurs {
+        return Ok(None);
+    }
+    let Some(writer) = srs::key(conn)?.and_then(|key| srs::original(&key, to.local(), now)) else { return Ok(None) };
+    let found = Found { whose: Whose::Ours, over_quota: false, closed: false };
+    Ok(Some((Way::Here(vec![Target::Forward(writer)]), found)))
+}
 
 fn look_up(conn: &Conn, to: &Address, host: &str) -> Result<(Way, Found), StoreError> {
     let open = Found { whose: Whose::Ours, over_quota: false, closed: false };

@@ -48,6 +48,8 @@ pub struct Settings {
     pub delay_notice_after: Span,
     /// Whether DNS answers marked authentic are believed (a validating resolver on this machine).
     pub dnssec: bool,
+    /// Whether SCRAM-*-PLUS is listed, or only taken from those who ask for it by name.
+    pub list_channel_binding: bool,
     /// What old mail programs are allowed to do wrong; all off by default.
     pub tolerance: Tolerance,
     /// Networks whose clients may log in without TLS and relay without logging in.
@@ -135,6 +137,8 @@ pub struct Tolerance {
     pub login_in_capitals: bool,
     /// Plain passwords without TLS from the trusted networks.
     pub plain_on_trusted_network: bool,
+    /// TLS from the first byte also on ports that begin in the clear.
+    pub tls_on_any_port: bool,
 }
 
 impl Settings {
@@ -164,6 +168,7 @@ impl Settings {
             give_up_after: Span::days(5),
             delay_notice_after: Span::hours(4),
             dnssec: false,
+            list_channel_binding: false,
             tolerance: Tolerance::default(),
             trusted_networks: Vec::new(),
             ledger_keeps: Span::days(30),

@@ -4,15 +4,17 @@
 //! welcome to [`crate::deliver`]. Begin with [`serve`].
 
 use accept::{Loop, Mail, Pass, Peer, Place};
+use directory::Scope;
 use drive::{Desk, Wires};
 use message::Head;
 use message::manners::{self, Manners};
 use smtp::server::Settings as Door;
 use smtp::{Answer, BareNewlines, Limits, Question, Server};
-use words::{Domain, Envelope, Reply, Verdict};
+use words::{Address, Domain, Envelope, Verdict};
 use world::Connection;
 
 use crate::deliver::{Giver, Parcel, deliver};
+use crate::login::Login;
 use crate::proof::{self, Proof};
 use crate::reception::{Draft, Reception, out_of_order, room};
 use crate::text::Purpose;
@@ -77,7 +79,12 @@ impl Desk for SmtpIn {
             Question::Mail(envelope) => self.mail(envelope),
             Question::Rcpt(recipient) => {
                 let trusted = self.trusted();
-                self.at.recipient(recipient, trusted)
+                let to = recipient.address.clone();
+                let answer = self.at.recipient(recipient, trusted);
+                if matches!(answer, Answer::Reply(_)) {
+                    self.note_port_25(&to).await;
+                }
+                answer
             }
             Question::Data => Answer::Yes,
             Question::Body(piece) => self.at.body(piece).await,
@@ -93,12 +100,32 @@ impl Desk for SmtpIn {
                 self.at.confirmed(id);
                 Answer::Yes
             }
-            Question::Sasl(_) => Answer::Reply(Reply::new(502, (5, 5, 1), "Log in on port 465 or 587")),
+            Question::Sasl(question) => Answer::Sasl(Box::pin(self.login().answer(question)).await),
         }
     }
 }
 
 impl SmtpIn {
+    /// Nobody logs in here; but who tries is on record.
+    fn login(&self) -> Login {
+        let mut login = Login::new(self.at.site.clone(), &self.at.arrival, Scope::Submission);
+        self.at.tls.iter().for_each(|facts| login.tls_started(facts));
+        login
+    }
+
+    /// One of our own people who sends to others through this port is set up wrongly.
+    async fn note_port_25(&self, to: &Address) {
+        let Some(sender) = self.at.draft.as_ref().and_then(|d| d.envelope.sender.clone()) else { return };
+        let ours = self.at.site.store().glance(|conn| {
+            let abroad = directory::resolve(conn, to)? == directory::Resolved::NotOurs;
+            Ok(abroad && directory::account_by_login(conn, &sender.to_string())?.is_some())
+        });
+        if ours.unwrap_or(false) {
+            let question = sasl::Question::NotHere { user: Some(sender.to_string()), via: "no log-in" };
+            Box::pin(self.login().answer(question)).await;
+        }
+    }
+
     fn trusted(&self) -> bool {
         self.at.settings.trusts(self.at.arrival.peer.ip())
     }

@@ -35,8 +35,9 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
         offer: Some(login.offer()),
         limits: limits(&settings),
     });
-    let desk = Submission { at: Reception::new(site, arrival), login };
+    let desk = Submission { at: Reception::new(site.clone(), arrival.clone()), login };
     let end = drive::run(machine, desk, connection, wires).await;
+    crate::login::shaken::ended(&site, &arrival, &end.why);
     tracing::debug!(why = %end.why, "submission session ended");
 }
 

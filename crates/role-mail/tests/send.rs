@@ -217,6 +217,48 @@ async fn a_refusal_without_a_word_is_still_explained() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_forward_leaves_in_our_name_and_its_bounce_finds_the_writer() {
+    const TEXT: &str = "From: Eve <eve@out.example>\r\nMessage-ID: <1@out.example>\r\n\r\nHi.";
+    let farm = farm().await;
+    let far = farm.neighbour("far.example", "203.0.113.5", Manners::friendly("mx.far.example")).await;
+    let home = farm.neighbour("out.example", "203.0.113.9", Manners::friendly("mx.out.example")).await;
+    let made = farm.house.site.store().commit(Vec::new(), |batch| {
+        directory::add_alias(batch, &address("away@home.example"), &address("me@far.example"))
+    });
+    made.await.expect("an alias");
+    let reply = farm.house.call("198.51.100.7").await.send("eve@out.example", &["away@home.example"], TEXT).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    farm.pass(Span::secs(5)).await;
+    let got = far.got();
+    assert_eq!(got.len(), 1);
+    let sender = got[0].sender.trim_matches(['<', '>']).to_owned();
+    assert!(sender.starts_with("SRS0=") && sender.ends_with("=out.example=eve@home.example"), "{sender}");
+    // The far side writes a bounce to it; a stranger's letter to it is refused.
+    let mut wire = farm.house.call("198.51.100.7").await;
+    wire.say("EHLO mx.far.example\r\n").await;
+    wire.say("MAIL FROM:<eve@out.example>\r\n").await;
+    let refused = wire.say(&format!("RCPT TO:<{sender}>\r\n")).await;
+    assert!(refused.starts_with("550"), "only notices go back: {refused}");
+    let forged = sender.replace("=eve@", "=ceo@");
+    wire.say("RSET\r\n").await;
+    wire.say("MAIL FROM:<>\r\n").await;
+    assert!(wire.say(&format!("RCPT TO:<{forged}>\r\n")).await.starts_with("550"), "a forged one");
+    let bounce = "From: MAILER-DAEMON@far.example\r\nMessage-ID: <b@far.example>\r\nSubject: failed\r\n\r\nNo.";
+    let reply = farm.house.call("198.51.100.7").await.send("", &[&sender], bounce).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    farm.pass(Span::secs(5)).await;
+    let back = home.got();
+    assert_eq!(back.len(), 1);
+    assert_eq!(back[0].recipients, ["eve@out.example"]);
+    assert_eq!(back[0].sender.trim_matches(['<', '>']), "");
+    farm.pass(Span::days(22)).await;
+    let mut late = farm.house.call("198.51.100.7").await;
+    late.say("EHLO mx.far.example\r\n").await;
+    late.say("MAIL FROM:<>\r\n").await;
+    assert!(late.say(&format!("RCPT TO:<{sender}>\r\n")).await.starts_with("550"), "its time is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_every_way_is_refused_mail_is_held_told_late_and_ends_with_one_notice() {
     let farm = farm().await;
     let manners = Manners::microsoft_consumer("hotmail-com.olc.protection.outlook.com", &[ip(A), ip(B)]);

@@ -81,6 +81,9 @@ pub struct Offer {
     pub passwords: bool,
     /// SCRAM, worth offering only if accounts have keys for it.
     pub scram: bool,
+    /// Whether the -PLUS variants are listed. They are always taken from who asks for one by name:
+    /// some libraries choose them from a list although they cannot bind the channel.
+    pub plus: bool,
     /// OAUTHBEARER and XOAUTH2, worth offering only if somebody can judge tokens.
     pub bearer: bool,
     /// Also where there is no TLS (a trusted network). Off unless the operator says so.
@@ -89,13 +92,18 @@ pub struct Offer {
 
 impl Default for Offer {
     fn default() -> Offer {
-        Offer { passwords: true, scram: true, bearer: false, without_tls: false }
+        Offer { passwords: true, scram: true, plus: true, bearer: false, without_tls: false }
     }
 }
 
 /// The mechanisms to list on this connection, best first. Without TLS none, unless tolerated:
 /// even SCRAM over an open line hands a listener what he needs to guess the password at leisure.
 pub fn offered(tls: Option<&TlsFacts>, offer: &Offer) -> Vec<Mechanism> {
+    taken(tls, offer).into_iter().filter(|m| offer.plus || !m.is_plus()).collect()
+}
+
+/// The mechanisms that are taken when they are asked for, listed or not.
+pub fn taken(tls: Option<&TlsFacts>, offer: &Offer) -> Vec<Mechanism> {
     if tls.is_none() && !offer.without_tls {
         return Vec::new();
     }
@@ -130,6 +138,14 @@ mod tests {
             names,
             ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
         );
+    }
+
+    #[test]
+    fn plus_need_not_be_listed_to_be_taken() {
+        let facts = TlsFacts { exporter: Some(vec![1]), ..TlsFacts::default() };
+        let quiet = Offer { plus: false, ..Offer::default() };
+        assert_eq!(offered(Some(&facts), &quiet).first(), Some(&Mechanism::ScramSha256));
+        assert_eq!(taken(Some(&facts), &quiet).first(), Some(&Mechanism::ScramSha256Plus));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use stdx::{Secret, TlsFacts};
 
 use crate::bearer::{self, Bearer};
-use crate::mechanism::Mechanism;
+use crate::mechanism::{Mechanism, Offer, offered, taken};
 use crate::scram::{Binding, Final, First, Hash, Keys};
 use crate::{decode, encode, same};
 
@@ -40,6 +40,12 @@ pub enum Question {
     /// A log-in that is not taken without TLS was tried without it. Told so that it is recorded
     /// and its owner can be helped; the answer is [`Failure::TooWeak`].
     Unencrypted { user: Option<String>, via: &'static str },
+    /// A mechanism was asked for that is not spoken here. Told for the record; the answer is
+    /// [`Failure::NotOffered`].
+    NotOffered { user: Option<String>, via: &'static str },
+    /// A log-in was tried on a port that takes none. Told for the record; the answer is
+    /// [`Failure::NotHere`].
+    NotHere { user: Option<String>, via: &'static str },
 }
 
 impl Question {
@@ -80,6 +86,10 @@ pub enum Failure {
     NotAllowed(String),
     /// This mechanism needs TLS here.
     TooWeak,
+    /// This mechanism is not spoken here.
+    NotOffered(&'static str),
+    /// Nobody logs in on this port.
+    NotHere,
 }
 
 impl Failure {
@@ -95,7 +105,50 @@ impl Failure {
             Failure::Unavailable => "log-ins cannot be checked right now; try again shortly".into(),
             Failure::NotAllowed(why) => why.clone(),
             Failure::TooWeak => "this log-in needs an encrypted connection: switch on TLS".into(),
+            Failure::NotOffered(via) => format!(
+                "{via} is not offered here: choose \"normal password\" and TLS in your mail program"
+            ),
+            Failure::NotHere => {
+                "nobody logs in on this port: send through port 465 (TLS) or 587 (STARTTLS)".into()
+            }
         }
+    }
+}
+
+/// Mechanisms of others, as the record names them.
+const FOREIGN: [&str; 7] = ["CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GSS-SPNEGO", "EXTERNAL", "ANONYMOUS"];
+
+/// The mechanism a client names, if it is taken, and whether a -PLUS variant was listed; otherwise
+/// the question by which it is recorded that it is not.
+pub fn called(
+    name: &str,
+    initial: Option<&[u8]>,
+    tls: Option<&TlsFacts>,
+    offer: &Offer,
+) -> Result<(Mechanism, bool), Question> {
+    let taken = taken(tls, offer);
+    let known = Mechanism::parse(name);
+    if let Some(mechanism) = known.filter(|m| taken.contains(m)) {
+        return Ok((mechanism, offered(tls, offer).iter().any(|m| m.is_plus())));
+    }
+    let user = known.and_then(|m| shown_user(m, initial?));
+    let via = via(name);
+    Err(if taken.is_empty() { Question::Unencrypted { user, via } } else { Question::NotOffered { user, via } })
+}
+
+/// A mechanism's name as the record has it.
+pub fn via(name: &str) -> &'static str {
+    let foreign = || FOREIGN.into_iter().find(|f| f.eq_ignore_ascii_case(name)).unwrap_or("another mechanism");
+    Mechanism::parse(name).map_or_else(foreign, Mechanism::name)
+}
+
+/// The user that an initial response names, also of a log-in that is not taken.
+pub fn shown_user(mechanism: Mechanism, initial: &[u8]) -> Option<String> {
+    let message = decode(initial)?;
+    match mechanism {
+        Mechanism::Plain => name(message.split(|b| *b == 0).nth(1)?),
+        Mechanism::Login => name(&message),
+        _ => First::parse(&message).map(|first| first.user),
     }
 }
 

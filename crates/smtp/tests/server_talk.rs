@@ -167,7 +167,9 @@ S: 250-DSN
 S: 250-LIMITS RCPTMAX=1000 MAILMAX=1000
 S: 250 STARTTLS
 C: AUTH PLAIN AGEAYg==
-S: 538 5.7.11 Log in only under TLS: say STARTTLS first s=7
+? unencrypted PLAIN a
+! weak
+S: 538 5.7.11 This log-in needs an encrypted connection: switch on TLS s=7
 C: MAIL FROM:<a@a.example>
 S: 530 5.7.0 Say STARTTLS first s=7
 ";
@@ -211,7 +213,9 @@ S: 334 VXNlcm5hbWU6
 C: *
 S: 501 5.7.0 … s=7
 C: AUTH CRAM-MD5
-S: 504 5.5.4 This mechanism is not offered s=7
+? not offered CRAM-MD5 -
+! not-offered
+S: 504 5.5.4 CRAM-MD5 is not offered here: choose \"normal password\" and TLS in your mail program s=7
 C: AUTH PLAIN
 S: 334\u{20}
 C: AGEAYg==

@@ -5,7 +5,7 @@ use super::{Enabled, Server};
 use crate::ask::{Ask, Code, Welcome};
 use crate::wire::read::{BEFORE_LOGIN_MAX, COMMAND_MAX};
 use crate::wire::write;
-use sasl::{Exchange, Failure, Mechanism, Question, Step};
+use sasl::{Exchange, Failure, Question, Step};
 use stdx::{Action, Secret};
 
 impl Server {
@@ -24,25 +24,23 @@ impl Server {
 
     pub(super) fn login(&mut self, tag: String, user: String, password: Secret<String>) {
         if !self.login_allowed() {
-            let why = "LOGIN needs an encrypted connection here: switch on TLS in your mail program";
-            return self.conclude(Tail::no(tag, Code::PrivacyRequired.name(), why));
+            // Asked that it is on record; the answer is no.
+            let question = Question::Unencrypted { user: Some(user), via: "IMAP LOGIN" };
+            return self.ask(Ask::Sasl(question), Job::AuthAsked { tag, exchange: None });
         }
         let question = Question::password(user, password, "IMAP LOGIN");
         self.ask(Ask::Sasl(question), Job::AuthAsked { tag, exchange: None });
     }
 
     pub(super) fn authenticate(&mut self, tag: String, name: &str, initial: Option<Vec<u8>>) {
-        let offered = sasl::offered(self.tls.as_deref(), &self.settings.offer);
-        let Some(mechanism) = Mechanism::parse(name).filter(|m| offered.contains(m)) else {
-            let (code, why) = match self.tls {
-                None if self.settings.starttls => {
-                    (Code::PrivacyRequired.name(), "This needs an encrypted connection: switch on TLS")
+        let tls = self.tls.as_deref();
+        let (mechanism, plus) =
+            match sasl::server::called(name, initial.as_deref(), tls, &self.settings.offer) {
+                Ok(called) => called,
+                Err(question) => {
+                    return self.ask(Ask::Sasl(question), Job::AuthAsked { tag, exchange: None });
                 }
-                _ => ("", "This way to log in is not offered here; CAPABILITY lists those that are"),
             };
-            return self.conclude(Tail::no(tag, code, why));
-        };
-        let plus = offered.iter().any(|m| m.is_plus());
         let (exchange, step) = Exchange::begin(mechanism, initial.as_deref(), self.tls.as_deref(), plus);
         self.auth_step(tag, Box::new(exchange), step);
     }
@@ -96,7 +94,7 @@ impl Server {
 
     fn login_failed(&mut self, tag: String, why: &Failure) {
         let code = match why {
-            Failure::Cancelled | Failure::Malformed(_) => "",
+            Failure::Cancelled | Failure::Malformed(_) | Failure::NotOffered(_) | Failure::NotHere => "",
             Failure::Wrong => Code::AuthenticationFailed.name(),
             Failure::HeldOff | Failure::Unavailable => Code::Unavailable.name(),
             Failure::NotAllowed(_) => Code::AuthorizationFailed.name(),

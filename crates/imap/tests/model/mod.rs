@@ -143,6 +143,9 @@ impl Desk {
                     false => sasl::Answer::Refused(sasl::Failure::Wrong),
                 })
             }
+            Ask::Sasl(sasl::Question::Unencrypted { .. }) => {
+                Answer::Sasl(sasl::Answer::Refused(sasl::Failure::TooWeak))
+            }
             Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::Wrong)),
             Ask::Enter => Answer::Welcome(Box::new(Welcome { user: "joe".into(), ..Welcome::default() })),
             Ask::Forget => {

@@ -45,6 +45,7 @@ impl Voice for Client {
             Ask::Sasl(sasl::Question::Unencrypted { user, via }) => {
                 format!("unencrypted {} {via}", user.as_deref().unwrap_or("-"))
             }
+            Ask::Sasl(sasl::Question::NotOffered { via, .. }) => format!("not offered {via}"),
             Ask::Sasl(_) => "sasl".into(),
             Ask::Enter => "enter".into(),
             Ask::Texts { uids } => uids.iter().fold("texts".into(), |mut s, u| {
@@ -59,6 +60,7 @@ impl Voice for Client {
         match text {
             "granted" => Answer::Sasl(sasl::Answer::Granted),
             "wrong" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::Wrong)),
+            "not offered" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::NotOffered("CRAM-MD5"))),
             "weak" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::TooWeak)),
             "held off" => Answer::Sasl(sasl::Answer::Refused(sasl::Failure::HeldOff)),
             "drop" => Answer::Drop(maildrop()),
@@ -226,11 +228,13 @@ C: USER bob
 ! weak
 S: -ERR [AUTH] this log-in needs an encrypted connection: switch on TLS (s=7)
 C: AUTH PLAIN AGJvYgB4
-? unencrypted - PLAIN
+? unencrypted bob PLAIN
 ! weak
 S: -ERR [AUTH] this log-in needs an encrypted connection: switch on TLS (s=7)
 C: AUTH CRAM-MD5
-S: -ERR [AUTH] That mechanism is not offered; CAPA lists those that are.
+? unencrypted - CRAM-MD5
+! weak
+S: -ERR [AUTH] this log-in needs an encrypted connection: switch on TLS (s=7)
 C: CAPA
 S: +OK This server can:
 S: TOP

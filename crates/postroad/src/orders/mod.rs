@@ -8,6 +8,7 @@ mod customers;
 mod egresses;
 mod import;
 mod keys;
+mod logins;
 mod mail;
 mod monitor;
 mod people;
@@ -81,6 +82,7 @@ pub enum Order {
     EgressCheck { name: String },
     EgressForce { name: String, why: Option<String> },
     Dossier { egress: String, group: Option<String>, asked: Option<String>, answered: Option<String> },
+    Logins { account: Option<String>, failed: bool },
     TlsReport { day: Option<String>, domain: Option<String> },
     Import { account: String, from: PathBuf, folder: String },
     Backup { to: PathBuf },
@@ -191,6 +193,7 @@ pub async fn carry_out_telling(site: &Site, order: Order, tell: Tell) -> Answer 
         | Order::EgressForce { .. }
         | Order::Dossier { .. } => egresses::carry_out(site, order).await,
         Order::CheckDns { .. } | Order::CheckPtr { .. } => records::carry_out(site, order).await,
+        Order::Logins { account, failed } => logins::list(site, account.as_deref(), failed).await,
         Order::TlsReport { day, domain } => tls::report(site, day.as_deref(), domain.as_deref()).await,
         Order::Import { .. } => import::carry_out(site, order).await,
         Order::Restore { .. } => restore::carry_out(site, order, tell).await,

@@ -65,6 +65,7 @@ pub fn order(verb: Verb) -> Result<Order, String> {
         Verb::Lists(ListsVerb::Show) => Order::ListsShow,
         Verb::Egress(verb) => egress(verb)?,
         Verb::Dossier { egress, group, asked, answered } => Order::Dossier { egress, group, asked, answered },
+        Verb::Logins { account, failed } => Order::Logins { account, failed },
         Verb::Tls(TlsVerb::Report { day, domain }) => Order::TlsReport { day, domain },
         Verb::Import { account, from, folder } => Order::Import { account, from: absolute(&from)?, folder },
         Verb::Backup { to } => Order::Backup { to: absolute(&to)? },

@@ -34,9 +34,10 @@ use crate::{Arrival, Site};
 
 /// Runs one IMAP session.
 pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: Wires) {
-    let desk = Desk::new(site, &arrival);
+    let desk = Desk::new(site.clone(), &arrival);
     let machine = Server::new(desk.settings(&arrival), arrival.id);
-    drive::run(machine, desk, connection, wires).await;
+    let end = drive::run(machine, desk, connection, wires).await;
+    crate::login::shaken::ended(&site, &arrival, &end.why);
 }
 
 /// Pauses between the rounds of [`tend`].

@@ -203,6 +203,7 @@ async fn odd_spellings_pass_only_where_they_are_tolerated_and_are_explained_to_t
         login_without_domain: true,
         login_in_capitals: true,
         plain_on_trusted_network: true,
+        tls_on_any_port: true,
     };
     let lenient = host("", tolerance).await.0;
     for (user, cause) in [("bob", "no_domain"), ("BOB@X.EXAMPLE", "capitals")] {

@@ -29,6 +29,9 @@ const ACCOUNT_DELAY: Span = Span::secs(4);
 const KNOWN: Span = Span::days(30);
 /// Wrong passwords of a known pair before it is treated like strangers.
 const KNOWN_WRONG_MAX: u32 = 6;
+/// Log-ins refused before a password was read, or lost in a handshake, that are recorded of one
+/// address in a window.
+const NOTES_MAX: u32 = 30;
 /// Remembered at most, of each kind.
 const KEPT_MAX: usize = 50_000;
 
@@ -86,6 +89,8 @@ pub struct Throttle {
     accounts: HashMap<AccountId, Record>,
     /// Log-ins that went well, by address and account, with what has gone wrong since.
     known: HashMap<(IpAddr, AccountId), (Now, Record)>,
+    /// What was recorded of an address without a password.
+    notes: HashMap<IpAddr, (Now, u32)>,
 }
 
 impl Throttle {
@@ -138,6 +143,17 @@ impl Throttle {
         Span((DELAY.as_ms() << (n.saturating_sub(1)).min(10)).min(DELAY_MAX.as_ms()))
     }
 
+    /// Whether a try without a password is worth a fact: a flood must not fill the ledger.
+    pub fn may_record(&mut self, from: IpAddr, now: Now) -> bool {
+        make_room(&mut self.notes, |(since, _)| now.since(*since) < WINDOW);
+        let (since, n) = self.notes.entry(from).or_insert((now, 0));
+        if now.since(*since) >= WINDOW {
+            (*since, *n) = (now, 0);
+        }
+        *n += 1;
+        *n <= NOTES_MAX
+    }
+
     /// A log-in that went well. It does not wipe out what was wrong: a guesser may have an
     /// account of his own.
     pub fn right(&mut self, from: IpAddr, account: AccountId, now: Now) {
@@ -164,6 +180,13 @@ mod tests {
 
     fn ip(n: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn a_flood_without_passwords_is_recorded_in_part() {
+        let mut t = Throttle::default();
+        assert_eq!((0..100).filter(|_| t.may_record(ip(1), T)).count(), 30);
+        assert!(t.may_record(ip(2), T) && t.may_record(ip(1), T + WINDOW));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::outbound::{egresses, judging};
 use super::places::{self, Nowhere, Place, Places};
 use super::senders::{self, SenderFacts, Senders};
 use super::{landing, notice, sts};
-use crate::{Settings, Site};
+use crate::{Settings, Site, srs};
 
 /// Messages in memory at most; the rest waits in the spool.
 const FLIGHTS_MAX: usize = 4_000;
@@ -122,7 +122,13 @@ impl Yard {
     /// What the last run left: its leases end, its knowledge of routes comes back.
     async fn begin(&mut self) {
         let (feed, now) = (self.site.feed().clone(), self.site.now());
-        match self.site.store().commit(Vec::new(), move |b| spool::recover(b, &feed, now)).await {
+        let mut fresh = [0; 32];
+        self.site.world().random.fill(&mut fresh);
+        let recover = move |b: &mut store::Batch<'_>| {
+            srs::ensure_key(b, &fresh)?;
+            spool::recover(b, &feed, now)
+        };
+        match self.site.store().commit(Vec::new(), recover).await {
             Ok(0) => {}
             Ok(n) => tracing::info!(messages = n, "messages under way when the last run ended are due again"),
             Err(why) => tracing::error!(%why, "the queue could not be looked through"),
@@ -476,7 +482,7 @@ impl Yard {
             flight.slots[*n].phase = Phase::Flying;
         }
         let recipients = slots.iter().map(|n| flight.slots[*n].rcpt.recipient()).collect();
-        let envelope = flight.entry.envelope(recipients);
+        let envelope = srs::on_the_wire(&self.site, &flight.entry, flight.entry.envelope(recipients));
         let job = Job {
             entry: id,
             attempt,

@@ -180,3 +180,23 @@ fn no_input_panics() {
         }
     }
 }
+
+#[test]
+fn who_asks_for_what_is_not_taken_is_recorded_with_the_name_he_showed() {
+    let asked = |name: &str, initial: Option<&[u8]>, tls: bool| {
+        let facts = TlsFacts::default();
+        match called(name, initial, tls.then_some(&facts), &Offer::default()) {
+            Ok((mechanism, _)) => format!("taken {mechanism}"),
+            Err(Question::Unencrypted { user, via }) => format!("unencrypted {via} {user:?}"),
+            Err(Question::NotOffered { user, via }) => format!("not offered {via} {user:?}"),
+            Err(_) => "another question".to_owned(),
+        }
+    };
+    let plain = encode(b"\0bob@x.example\0pw");
+    assert_eq!(asked("plain", None, true), "taken PLAIN");
+    assert_eq!(asked("PLAIN", Some(plain.as_bytes()), false), "unencrypted PLAIN Some(\"bob@x.example\")");
+    assert_eq!(asked("SCRAM-SHA-256", Some(encode(b"n,,n=bob,r=x").as_bytes()), false), "unencrypted SCRAM-SHA-256 Some(\"bob\")");
+    assert_eq!(asked("cram-md5", None, true), "not offered CRAM-MD5 None");
+    assert_eq!(asked("CRAM-MD5", Some(b"!"), false), "unencrypted CRAM-MD5 None");
+    assert_eq!(asked("X-EVIL\u{7}", None, true), "not offered another mechanism None");
+}

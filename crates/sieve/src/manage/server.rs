@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use sasl::{Exchange, Failure, Mechanism, Question, Step};
+use sasl::{Exchange, Failure, Mechanism, Step};
 use stdx::machine::Idle;
 use stdx::{Action, Machine, Now, TlsFacts};
 use words::SessionId;
@@ -269,23 +269,16 @@ impl Server {
     }
 
     fn authenticate(&mut self, name: &[u8], initial: Option<&[u8]>) {
-        let offered = self.mechanisms();
         let name = String::from_utf8_lossy(name);
-        let known = Mechanism::parse(&name);
-        match known.filter(|m| offered.contains(m)) {
-            Some(mechanism) => {
-                let plus = offered.iter().any(|m| m.is_plus());
-                // RFC 5804 §2.1: an empty initial response is an empty string.
-                let initial = initial.map(|i| if i.is_empty() { b"=" } else { i });
-                let (exchange, step) = Exchange::begin(mechanism, initial, self.tls.as_deref(), plus);
+        // RFC 5804 §2.1: an empty initial response is an empty string.
+        let initial = initial.map(|i| if i.is_empty() { b"=" } else { i });
+        let tls = self.tls.as_deref();
+        match sasl::server::called(&name, initial, tls, &self.settings.offer) {
+            Ok((mechanism, plus)) => {
+                let (exchange, step) = Exchange::begin(mechanism, initial, tls, plus);
                 self.follow(Box::new(exchange), step);
             }
-            None => match (offered.is_empty(), known) {
-                (true, Some(m)) => {
-                    self.ask(Asked::Weak, Ask::Sasl(Question::Unencrypted { user: None, via: m.name() }));
-                }
-                _ => self.no("", "That mechanism is not offered; CAPABILITY lists those that are."),
-            },
+            Err(question) => self.ask(Asked::Weak, Ask::Sasl(question)),
         }
     }
 
@@ -426,7 +419,8 @@ impl Machine for Server {
             return;
         }
         match (asked, answer) {
-            (Asked::Weak, Answer::Sasl(_)) => self.failed(&Failure::TooWeak),
+            (Asked::Weak, Answer::Sasl(sasl::Answer::Refused(why))) => self.failed(&why),
+            (Asked::Weak, _) => self.failed(&Failure::TooWeak),
             (Asked::Exchange, Answer::Sasl(answer)) => {
                 if let Phase::Out { exchange } = &mut self.phase
                     && let Some(mut exchange) = exchange.take()

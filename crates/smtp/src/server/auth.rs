@@ -1,40 +1,40 @@
 //! AUTH (RFC 4954). The mechanisms are `sasl`'s; here only their envelope.
 
-use sasl::{Exchange, Failure, Mechanism, Step};
+use sasl::{Exchange, Failure, Mechanism, Step, server as exchange};
 use words::Reply;
 
 use super::{Answer, Open, Phase, Question, Server};
 
 pub(super) fn check(server: &mut Server, name: &str, initial: Option<&str>) {
-    let mechanism = match may(server, name) {
-        Ok(mechanism) => mechanism,
-        Err(reply) => return server.wrong(reply),
-    };
-    let plus = server.mechanisms().iter().any(|m| m.is_plus());
+    if let Err(reply) = may(server) {
+        return server.wrong(reply);
+    }
     let initial = initial.map(str::as_bytes);
+    let called = match &server.set.offer {
+        Some(offer) => exchange::called(name, initial, server.tls.as_deref(), offer),
+        None => {
+            let user = Mechanism::parse(name).and_then(|m| exchange::shown_user(m, initial?));
+            Err(sasl::Question::NotHere { user, via: exchange::via(name) })
+        }
+    };
+    let (mechanism, plus) = match called {
+        Ok(called) => called,
+        // Nobody logs in so; asked that it is on record.
+        Err(question) => return server.ask(Open::Sasl, Question::Sasl(question)),
+    };
     let (exchange, step) = Exchange::begin(mechanism, initial, server.tls.as_deref(), plus);
     server.login = Some(Box::new(exchange));
     go_on(server, step);
 }
 
-fn may(server: &Server, name: &str) -> Result<Mechanism, Reply> {
+fn may(server: &Server) -> Result<(), Reply> {
     if server.named != Some(true) {
         return Err(Reply::new(503, (5, 5, 1), "Say EHLO first"));
     }
     if server.authenticated || server.mail.is_some() {
         return Err(Reply::new(503, (5, 5, 1), "Not now: log in once, before MAIL"));
     }
-    if server.set.offer.is_none() {
-        return Err(Reply::new(502, (5, 5, 1), "This port takes no log-in; use port 465 or 587"));
-    }
-    let offered = server.mechanisms();
-    if offered.is_empty() {
-        // RFC 4954 §6, RFC 8314 §3.3.
-        return Err(Reply::new(538, (5, 7, 11), "Log in only under TLS: say STARTTLS first"));
-    }
-    Mechanism::parse(name)
-        .filter(|m| offered.contains(m))
-        .ok_or_else(|| Reply::new(504, (5, 5, 4), "This mechanism is not offered"))
+    Ok(())
 }
 
 /// A line of the exchange.
@@ -49,6 +49,7 @@ pub(super) fn response(server: &mut Server, line: &[u8]) {
 pub(super) fn proceed(server: &mut Server, answer: Answer) {
     let step = match (answer, &mut server.login) {
         (Answer::Sasl(answer), Some(login)) => login.answered(answer),
+        (Answer::Sasl(sasl::Answer::Refused(why)), None) => Step::Failed(why),
         _ => Step::Failed(Failure::Unavailable),
     };
     go_on(server, step);
@@ -81,7 +82,10 @@ fn failed(server: &mut Server, failure: &Failure) {
         Failure::Wrong => (535, (5, 7, 8)),
         Failure::HeldOff | Failure::Unavailable => (454, (4, 7, 0)),
         Failure::NotAllowed(_) => (535, (5, 7, 1)),
+        // RFC 4954 §6, RFC 8314 §3.3.
         Failure::TooWeak => (538, (5, 7, 11)),
+        Failure::NotOffered(_) => (504, (5, 5, 4)),
+        Failure::NotHere => (502, (5, 5, 1)),
     };
     server.tally.auth_failures += 1;
     let too_many = server.tally.auth_failures >= server.limits().auth_failures;

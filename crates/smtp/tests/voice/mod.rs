@@ -43,6 +43,9 @@ impl Voice for Ours {
             Question::Sasl(SaslQuestion::Password { user, password, via, .. }) => {
                 format!("password {user} {} {via}", password.reveal())
             }
+            Question::Sasl(SaslQuestion::Unencrypted { user, via }) => format!("unencrypted {via} {}", user.as_deref().unwrap_or("-")),
+            Question::Sasl(SaslQuestion::NotHere { user, via }) => format!("not here {via} {}", user.as_deref().unwrap_or("-")),
+            Question::Sasl(SaslQuestion::NotOffered { user, via }) => format!("not offered {via} {}", user.as_deref().unwrap_or("-")),
             Question::Sasl(_) => "sasl".to_owned(),
             Question::Mail(e) => {
                 let sender = e.sender.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -63,6 +66,9 @@ impl Voice for Ours {
             ("yes", _) => Answer::Yes,
             ("saved", id) => Answer::Saved(MessageId(id.parse().expect("a number"))),
             ("granted", _) => Answer::Sasl(SaslAnswer::Granted),
+            ("weak", _) => Answer::Sasl(SaslAnswer::Refused(Failure::TooWeak)),
+            ("not-here", _) => Answer::Sasl(SaslAnswer::Refused(Failure::NotHere)),
+            ("not-offered", _) => Answer::Sasl(SaslAnswer::Refused(Failure::NotOffered("CRAM-MD5"))),
             ("wrong", _) => Answer::Sasl(SaslAnswer::Refused(Failure::Wrong)),
             (code, rest) => Answer::Reply(Reply::plain(code.parse().expect("a code"), rest)),
         }
