@@ -18,7 +18,7 @@ import traceback
 
 from lab import BINARY, PORT_BASE, run, wait_for
 
-SMTP, SUBMISSION, SUBMISSIONS, IMAP, IMAPS, POP3, POP3S = (PORT_BASE + n for n in (25, 87, 65, 43, 93, 10, 95))
+SMTP, SUBMISSION, SUBMISSIONS, IMAP, IMAPS, POP3, POP3S = (PORT_BASE + n for n in (25, 87, 65, 44, 93, 11, 95))
 HOST, DOMAIN = "mx.settings.example", "settings.example"
 ANNA, PASSWORD = "anna@" + DOMAIN, "a password of anna"
 TOLERANT = """[access]

@@ -210,7 +210,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
     let status = status::read(&tree, &host_name, faults);
     let monitor = monitor::read(&tree, &host_name, fetch, faults);
     let (limits, queue, dns) = (tree.one("limits"), tree.one("queue"), tree.one("dns"));
-    let (access, ledger, log) = (tree.one("access"), tree.one("ledger"), tree.one("log"));
+    let (ledger, log) = (tree.one("ledger"), tree.one("log"));
     let mut listeners: Vec<Listener> =
         tree.many("listener").iter().filter_map(|l| listener(l, faults)).collect();
     if tree.many("listener").is_empty() {
@@ -254,19 +254,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
             servers: each(&dns, "servers", |v| if let Value::Address(at) = v { Some(*at) } else { None }),
             trust_ad: flag(&dns, "trust_ad"),
         },
-        access: Access {
-            trusted_networks: each(&access, "trusted_networks", |v| {
-                if let Value::Network(ip, bits) = v { Some((*ip, *bits)) } else { None }
-            }),
-            login_without_domain: flag(&access, "login_without_domain"),
-            login_in_capitals: flag(&access, "login_in_capitals"),
-            plain_on_trusted_network: flag(&access, "plain_on_trusted_network"),
-            tls_on_any_port: flag(&access, "tls_on_any_port"),
-            list_channel_binding: flag(&access, "list_channel_binding"),
-            trusted_authorities: each(&access, "trusted_authorities", |v| {
-                if let Value::Path(path) = v { Some(path.clone()) } else { None }
-            }),
-        },
+        access: access(&tree.one("access")),
         store_reserve: size(&tree.one("store"), "reserve")?,
         ledger_keeps: span(&ledger, "keep")?,
         ledger_rows_max: count(&ledger, "rows")?,
@@ -274,6 +262,22 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
         host_name,
         tree,
     })
+}
+
+fn access(filled: &Filled) -> Access {
+    Access {
+        trusted_networks: each(filled, "trusted_networks", |v| {
+            if let Value::Network(ip, bits) = v { Some((*ip, *bits)) } else { None }
+        }),
+        login_without_domain: flag(filled, "login_without_domain"),
+        login_in_capitals: flag(filled, "login_in_capitals"),
+        plain_on_trusted_network: flag(filled, "plain_on_trusted_network"),
+        tls_on_any_port: flag(filled, "tls_on_any_port"),
+        list_channel_binding: flag(filled, "list_channel_binding"),
+        trusted_authorities: each(filled, "trusted_authorities", |v| {
+            if let Value::Path(path) = v { Some(path.clone()) } else { None }
+        }),
+    }
 }
 
 fn listener(filled: &Filled, faults: &mut Vec<Fault>) -> Option<Listener> {

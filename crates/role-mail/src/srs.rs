@@ -29,10 +29,15 @@ const KNOB: &str = "srs.secret";
 /// What mail of the spool leaves with: forwarded mail of others as ours, everything else as it is.
 pub fn on_the_wire(site: &Site, entry: &Entry, mut envelope: Envelope) -> Envelope {
     let (Origin::Forwarded { of }, Some(sender)) = (&entry.origin, &envelope.sender) else { return envelope };
-    let known = site.store().glance(|conn| {
-        let ours = directory::resolve(conn, sender)? != directory::Resolved::NotOurs;
-        Ok(if ours { None } else { key(conn)? })
-    });
+    let ours = site.store().glance(|conn| Ok(directory::resolve(conn, sender)? != directory::Resolved::NotOurs));
+    if ours.unwrap_or(false) {
+        return envelope;
+    }
+    // A key that was made a moment ago may not be seen at a glance.
+    let known = match site.store().glance(key) {
+        Ok(Some(key)) => Ok(Some(key)),
+        _ => site.store().read_now(key),
+    };
     if let Ok(Some(key)) = known {
         let fresh = rewritten(&key, sender, of.domain(), entry.at);
         envelope.sender = Some(fresh.unwrap_or_else(|| of.clone()));

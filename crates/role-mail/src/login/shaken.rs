@@ -34,7 +34,8 @@ pub fn ended(site: &Site, arrival: &Arrival, why: &Why) {
 /// What a failed handshake means; `None` where it says nothing about a mail program's settings.
 fn cause(text: &str) -> Option<&'static str> {
     let has = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
-    if has(&["Tls12NotOffered", "SupportedVersionsExtensionRequired", "ProtocolVersion", "NoCipherSuitesInCommon"]) {
+    // What is incompatible with TLS 1.2 and its signatures is older; clients of 2010 fail here.
+    if has(&["peer is incompatible", "ProtocolVersion"]) {
         Some("tls_too_old")
     } else if has(&["UnknownCA", "BadCertificate", "CertificateUnknown", "CertificateExpired", "UnsupportedCertificate"]) {
         Some("certificate")
@@ -79,7 +80,7 @@ mod tests {
     fn a_failed_handshake_is_read_for_its_cause() {
         for (text, want) in [
             ("peer is incompatible: Tls12NotOffered", Some("tls_too_old")),
-            ("peer is incompatible: SupportedVersionsExtensionRequired", Some("tls_too_old")),
+            ("peer is incompatible: SignatureAlgorithmsExtensionRequired", Some("tls_too_old")),
             ("received fatal alert: UnknownCA", Some("certificate")),
             ("received corrupt message of type InvalidContentType", Some("plain_on_tls_port")),
             (drive::TLS_TOO_EARLY, Some("tls_on_plain_port")),
