@@ -45,7 +45,7 @@ pub async fn serve(relay: Relay, connection: Connection, wires: Wires, starttls:
         starttls,
         tls_required: false,
         auth_required: false,
-        offer: Some(sasl::Offer { passwords: true, scram: false, bearer: false, without_tls: false }),
+        offer: Some(sasl::Offer { scram: false, plus: false, ..sasl::Offer::default() }),
         limits: Limits {
             message_octets: relay.message_octets_max(),
             recipients: RECIPIENTS_MAX,
@@ -151,8 +151,13 @@ impl RelayDesk {
     }
 
     async fn log_in(&mut self, question: sasl::Question) -> sasl::Answer {
-        let sasl::Question::Password { user, password, .. } = question else {
-            return sasl::Answer::Refused(Failure::Wrong);
+        let (user, password) = match question {
+            sasl::Question::Password { user, password, .. } => (user, password),
+            sasl::Question::Unencrypted { .. } => return sasl::Answer::Refused(Failure::TooWeak),
+            sasl::Question::NotOffered { via, .. } => {
+                return sasl::Answer::Refused(Failure::NotOffered(via));
+            }
+            _ => return sasl::Answer::Refused(Failure::Wrong),
         };
         let found = self
             .relay
