@@ -233,6 +233,7 @@ async fn a_forward_leaves_in_our_name_and_its_bounce_finds_the_writer() {
     assert_eq!(got.len(), 1);
     let sender = got[0].sender.trim_matches(['<', '>']).to_owned();
     assert!(sender.starts_with("SRS0=") && sender.ends_with("=out.example=eve@home.example"), "{sender}");
+    farm.house.city.zones.ptr(ip("198.51.100.7"), "out.far.example").ip("out.far.example", ip("198.51.100.7"));
     // The far side writes a bounce to it; a stranger's letter to it is refused.
     let mut wire = farm.house.call("198.51.100.7").await;
     wire.say("EHLO mx.far.example\r\n").await;
