@@ -68,7 +68,7 @@ def test_a_quiet_day(stage):
     site.wait_for("all operational", lambda: site.snapshot()["status"]["indicator"] == "none")
     seen = look(four("quiet", site.url + "/", steps=[{"open": "details"}]) + [shot("print", site.url + "/", 1280, print=True)])
     check(seen, WEIGHT_MAX)
-    assert all(s["requests"] == 1 for s in seen), "a page is one answer: %s" % [s["requests"] for s in seen]
+    assert all(s["requests"] <= 2 for s in seen), "a page and its one script: %s" % [s["requests"] for s in seen]
     assert "Mail is working" in seen[0]["text"] and "Systems at a Glance" in seen[0]["text"], seen[0]["text"][:400]
 
 

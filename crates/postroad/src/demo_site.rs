@@ -12,7 +12,7 @@ use role_status::Board;
 use role_status::board::Settings;
 use role_status::carry::{Outgoing, Way};
 use role_status::listen::Door;
-use role_status::setup::usual_parts;
+use role_status::setup::{Part, usual_parts};
 use statuspage::model::{ShownZone, Site as Shown};
 use stdx::Span;
 use world::World;
@@ -42,6 +42,15 @@ pub fn settings(url: &str) -> Settings {
     })
 }
 
+/// What the demo has: its web front serves settings for mail programs, no mail to read.
+fn parts() -> Vec<Part> {
+    let mut parts = usual_parts();
+    for part in parts.iter_mut().filter(|p| p.id == "webmail") {
+        part.name = "Web pages".into();
+    }
+    parts
+}
+
 /// Opens the site on `at` in `data`; the operator of its desk gets `password`.
 pub async fn begin(
     data: &Path,
@@ -68,7 +77,7 @@ pub async fn begin(
         world.net.listen(at).await.map_err(|e| {
             format!("The status site cannot listen on {at}: {e}. Choose another --port-base.")
         })?;
-    let shown = status_site::Shown { parts: usual_parts(), machines: demo_past::machines() };
+    let shown = status_site::Shown { parts: parts(), machines: demo_past::machines() };
     let site = StatusSite::begin(
         data,
         (world, store),
@@ -97,6 +106,16 @@ pub async fn watch(board: Board, site: Site, ports: Vec<SocketAddr>) {
 async fn facts(site: &Site, ports: &[SocketAddr]) -> Vec<Fact> {
     let now = site.now();
     let mut out = vec![ports_answer(site, ports).await];
+    // The web front is the last of the farm's doors.
+    if let Some(Ok(url)) = ports.last().map(|at| web::Url::parse(&format!("http://{at}/healthz"))) {
+        let got = web::fetch::fetch(site.world(), site.roots(), &web::fetch::Ask::get(url)).await;
+        let seen = match got {
+            Ok(got) if got.is_success() => (Look::Good, String::new()),
+            Ok(got) => (Look::Failed, format!("HTTP {}", got.status)),
+            Err(why) => (Look::Failed, why.to_string()),
+        };
+        out.push(probe(site.now().ms(), "web", "webmail", seen));
+    }
     let waiting =
         site.store().read(|conn| spool::list(conn, spool::SpoolId(i64::MIN), None, WAITING_MAX)).await;
     if let Ok(list) = waiting {
