@@ -120,7 +120,7 @@ def test_r08_ten_thousand_messages_and_kills_lose_and_double_nothing(farm):
     print("# %d of %d messages in %.0f s, %d kills, %d sent again, ready after %.2f s at worst: 0 lost, 0 doubled" % (
         len(acked), MESSAGES, time.monotonic() - began, kills, resent, slowest))
     assert slowest <= 3, "ready only after %.1f s" % slowest
-    assert kills >= 3 and len(acked) >= min(MESSAGES, 300), (kills, len(acked))
+    assert kills >= (3 if MESSAGES > 5000 else 1) and len(acked) >= min(MESSAGES, 300), (kills, len(acked))
 
 
 if __name__ == "__main__":

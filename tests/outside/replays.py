@@ -425,7 +425,8 @@ def test_r27_an_upgrade_under_load_refuses_nobody_and_a_bad_version_is_rolled_ba
         print("# the change took %.1f s; %d messages, %d connections refused, %d sessions cut, longest transaction %.1f s" % (
             took, sent, refused, cut, worst))
         assert refused == 0, "%d connections were refused" % refused
-        assert cut <= sent * 0.01, "%d of %d sessions were cut" % (cut, sent)
+        # Three changes: two there and back, one for good.
+        assert cut <= 3 * sent * 0.01, "%d of %d sessions were cut" % (cut, sent)
         client = imap(host)
         found = tokens(client)
         client.logout()
