@@ -99,7 +99,7 @@ def test_r08_ten_thousand_messages_and_kills_lose_and_double_nothing(farm):
         s.start()
     kills, slowest = 0, 0.0
     while any(s.is_alive() for s in senders):
-        time.sleep(dice.uniform(0.3, 2.0))
+        time.sleep(dice.uniform(0.15, 0.6))
         if time.monotonic() - began > SECONDS_MAX:
             with lock:
                 del jobs[:]
