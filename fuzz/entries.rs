@@ -100,7 +100,10 @@ pub fn smtp_client(data: &[u8]) {
 
 pub fn imap_server(data: &[u8]) {
     use imap::{Answer, Ask, Refusal};
-    let settings = imap::Settings { offer: sasl::Offer { without_tls: true, ..sasl::Offer::default() }, ..imap::Settings::default() };
+    let settings = imap::Settings {
+        offer: sasl::Offer { without_tls: true, ..sasl::Offer::default() },
+        ..imap::Settings::default()
+    };
     drive(imap::Server::new(Arc::new(settings), SessionId(7)), data, |ask| match ask {
         Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Granted),
         Ask::Enter => Answer::Welcome(Box::default()),
@@ -112,12 +115,17 @@ pub fn imap_server(data: &[u8]) {
 
 pub fn pop3_server(data: &[u8]) {
     use pop3::{Answer, Ask, Entry, Maildrop, Settings};
-    let settings = Settings { offer: sasl::Offer { without_tls: true, ..sasl::Offer::default() }, ..Settings::default() };
+    let settings = Settings {
+        offer: sasl::Offer { without_tls: true, ..sasl::Offer::default() },
+        ..Settings::default()
+    };
     let entries = (1..4).map(|uid| Entry { uid, size: 12, uidl: None }).collect::<Vec<_>>();
     drive(pop3::Server::new(Arc::new(settings), SessionId(7)), data, |ask| match ask {
         Ask::Sasl(_) => Answer::Sasl(sasl::Answer::Granted),
         Ask::Enter => Answer::Drop(Maildrop { validity: 1, entries: entries.clone() }),
-        Ask::Texts { uids } => Answer::Texts(uids.iter().map(|_| Some(bytes::Bytes::from_static(b"a\r\n.b\r\n\r\nc"))).collect()),
+        Ask::Texts { uids } => {
+            Answer::Texts(uids.iter().map(|_| Some(bytes::Bytes::from_static(b"a\r\n.b\r\n\r\nc"))).collect())
+        }
         _ => Answer::Done,
     });
 }

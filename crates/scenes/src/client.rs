@@ -88,7 +88,7 @@ async fn hand_in(world: &World, (n, letter): (usize, &Letter), doors: &Doors, fo
 }
 
 /// `Err` is the reply that was not the one wanted, or why there was none.
-async fn once(
+pub async fn once(
     world: &World,
     letter: &Letter,
     (from, to): (IpAddr, SocketAddr),

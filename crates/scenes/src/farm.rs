@@ -24,6 +24,13 @@ pub struct Ports {
     pub submission: u16,
 }
 
+impl Ports {
+    /// The web server of the scene's SNDS.
+    pub const fn web(self) -> u16 {
+        if self.smtp == USUAL.smtp { 80 } else { self.smtp + 3 }
+    }
+}
+
 pub const USUAL: Ports = Ports { smtp: 25, submission: 587 };
 
 /// The settings of our host. `now` is when the scene begins.
@@ -38,6 +45,8 @@ pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
         sessions_per_address_max: 1000,
         ..Settings::new(&scene.host.name)
     };
+    settings.feedback = scene.host.feedback.as_deref().and_then(|f| Address::parse(f).ok());
+    settings.snds_url = (!scene.snds.is_empty()).then(|| Secret::new(crate::snds::url(ports.web())));
     settings.tolerance.plain_on_trusted_network = true;
     settings.give_up_after = scene.host.give_up_after.unwrap_or(settings.give_up_after);
     settings.delay_notice_after = scene.host.delay_notice_after.unwrap_or(settings.delay_notice_after);
@@ -113,7 +122,8 @@ pub async fn furnish(store: &Store, scene: &Scene, letters: &[Letter], now: Now)
     let digest =
         sasl::password::make_all_random(&doors(scene, USUAL).password, b"a scene's salt 1", b"scene")[0]
             .clone();
-    let accounts: Vec<String> = scene.senders.iter().flat_map(|s| s.accounts.iter().cloned()).collect();
+    let mut accounts: Vec<String> = scene.senders.iter().flat_map(|s| s.accounts.iter().cloned()).collect();
+    accounts.extend(scene.host.feedback.clone().filter(|f| !accounts.contains(f)));
     let mut onwards: Vec<(String, String)> = Vec::new();
     for letter in letters.iter().filter(|l| scene.traffic[l.traffic].mark == Mark::Forward) {
         onwards.extend(letter.recipients.iter().map(|r| (onward(scene, r), r.clone())));

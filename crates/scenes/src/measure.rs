@@ -2,6 +2,7 @@
 //!
 //! Begin with [`MEASURES`], which is also the page in the documentation, and [`take`].
 
+mod complaints;
 mod decisions;
 mod look;
 mod mail;
@@ -60,6 +61,12 @@ pub const MEASURES: &[(&str, &str)] = &[
     ("audit_lines", "automatic decisions in the ledger"),
     ("audit_incomplete", "automatic decisions that do not say what, why, or how to undo them"),
     ("attempts_per_hour_max", "most tries of one message through one egress within an hour"),
+    ("complaints", "reports of complaints that our host took"),
+    ("complaints_tied", "such reports that stand in the ledger under the account that sent the message"),
+    (
+        "complainers_shown",
+        "recipients of reported messages who are named in what our host says about complaints",
+    ),
     ("operator_actions", "orders that the operator gave"),
     ("restarts", "times our host was killed"),
     ("dns_queries", "questions to block lists; with `zone`, to that one"),
@@ -105,6 +112,9 @@ pub fn take(scene: &Scene, record: &Record, measure: &str, filter: &Filter) -> V
         "connections_max" => count(look::densest(look.contacts().map(|c| c.at), look.per(Span::mins(15)))),
         "share" => mail::share(&look),
         "moved" => count(mail::moved(&look)),
+        "complaints" => count(complaints::taken(&look).count()),
+        "complaints_tied" => count(complaints::tied(&look)),
+        "complainers_shown" => count(complaints::shown(&look)),
         "operator_actions" => Value::Count(record.orders),
         "restarts" => Value::Count(record.kills),
         "memory_max" => record.memory_max.map_or(Value::Nothing, |b| Value::Count(b >> 20)),

@@ -2,6 +2,7 @@
 
 mod cast;
 mod checks;
+mod reports;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,6 +88,9 @@ fn scene(top: &Table<'_>) -> Option<Scene> {
     let traffic = traffic(top, &mut names, length);
     let faults = faults(top, &names);
     let orders = orders(top);
+    let complaints = reports::complaints(top, &names, &host);
+    let snds = reports::snds(top, &names);
+    reports::feedback(top, &names, &host);
     let checks = checks::read(top, &names);
     let (mut peers, mut destinations) = (peers, destinations);
     outside(&traffic, &mut peers, &mut destinations);
@@ -107,6 +111,8 @@ fn scene(top: &Table<'_>) -> Option<Scene> {
         traffic,
         faults,
         orders,
+        complaints,
+        snds,
         checks,
     };
     about.done();
@@ -208,6 +214,7 @@ fn host(top: &Table<'_>) -> Host {
             give_up_after: None,
             delay_notice_after: None,
             sessions_per_destination: None,
+            feedback: None,
         };
     };
     let host = Host {
@@ -216,6 +223,7 @@ fn host(top: &Table<'_>) -> Host {
         give_up_after: table.span("give_up_after"),
         delay_notice_after: table.span("delay_notice_after"),
         sessions_per_destination: table.count("sessions_per_destination"),
+        feedback: table.text("feedback").map(|t| t.value.to_ascii_lowercase()),
     };
     table.done();
     host
@@ -369,7 +377,7 @@ fn traffic(top: &Table<'_>, names: &mut Names, length: Span) -> Vec<Traffic> {
 
 /// Accounts by address, domain, or the name of their [[sender]]; all of them without a word.
 /// Forwards come from addresses outside.
-fn writers(table: &Table<'_>, names: &Names, mark: Mark) -> Vec<String> {
+pub(crate) fn writers(table: &Table<'_>, names: &Names, mark: Mark) -> Vec<String> {
     let given = names_of(table, "from");
     let ours: Vec<String> = names.senders.values().flatten().cloned().collect();
     if mark == Mark::Forward {

@@ -23,10 +23,11 @@ use crate::folder::{self, Folder};
 use crate::letters::{self, Letter};
 use crate::life::{Life, mortal};
 use crate::names::Names;
+use crate::outcry::{Outcry, Reports};
 use crate::pace::PacedClock;
 use crate::scene::{Broken, Scene};
 use crate::stage::{Happening, complete, happenings};
-use crate::{Record, dnsd, gather};
+use crate::{Record, dnsd, gather, snds};
 
 /// Where ports are looked for.
 const PORTS: std::ops::Range<u16> = 23_000..31_000;
@@ -172,6 +173,12 @@ impl Director<'_> {
             handed.clone(),
         );
         let sending = tokio::spawn(sending);
+        let reports = Reports::default();
+        let crying = tokio::spawn(self.outcry(cast, letters.clone(), reports.clone()).run());
+        let table = match scene.snds.is_empty() {
+            true => None,
+            false => Some(snds::open(&self.world, scene, self.terms.ports.web(), begin).await?),
+        };
         let (mut kills, mut given) = (0, 0);
         let mut happenings = happenings(scene);
         while let Some((at, happening)) = happenings.pop() {
@@ -200,8 +207,24 @@ impl Director<'_> {
         clock.sleep_until(end).await;
         process.end().await?;
         sending.abort();
+        crying.abort();
+        table.iter().for_each(tokio::task::JoinHandle::abort);
         let handed = handed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.record(cast, (letters, handed), (kills, given, process.peak), end).await
+        let mut record = self.record(cast, (letters, handed), (kills, given, process.peak), end).await?;
+        record.reports = reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(record)
+    }
+
+    fn outcry(&self, cast: &Cast, letters: Arc<Vec<Letter>>, done: Reports) -> Outcry {
+        Outcry {
+            scene: Arc::new(self.scene.clone()),
+            letters,
+            doors: farm::doors(self.scene, self.terms.ports),
+            begin: self.terms.begin,
+            peers: cast.peers.clone(),
+            worlds: vec![self.world.clone(); cast.peers.len()],
+            done,
+        }
     }
 
     async fn record(
@@ -227,6 +250,7 @@ impl Director<'_> {
             queued: gather::queued(&store).await.map_err(says)?,
             facts,
             asked: self.names.asked(),
+            reports: Vec::new(),
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
             orders,

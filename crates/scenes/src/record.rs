@@ -7,6 +7,7 @@ use stdx::{Now, Span};
 use crate::client::Handed;
 use crate::letters::Letter;
 use crate::names::Asked;
+use crate::outcry::Reported;
 
 /// What measures are taken from.
 pub struct Record {
@@ -22,6 +23,8 @@ pub struct Record {
     pub queued: Vec<String>,
     pub facts: Vec<Fact>,
     pub asked: Vec<Asked>,
+    /// Complaints that peers reported to us.
+    pub reports: Vec<Reported>,
     /// What `route show` said at the end.
     pub routes: Vec<route::show::Row>,
     pub kills: u64,
@@ -109,6 +112,10 @@ impl Record {
                 n.at,
                 format!("notice to {} about {:?}: failed [{failed}] delayed [{delayed}]", n.to, n.token),
             ));
+        }
+        for r in &self.reports {
+            let what = if r.accepted.is_some() { "taken" } else { "not taken" };
+            lines.push((r.begun, format!("{} peer {} reports {}: {what}", r.token, r.peer, r.account)));
         }
         lines.extend(self.facts.iter().map(|f| (f.at, format!("fact {f} {:?}", f.reasons()))));
         lines.sort_by_key(|(at, _)| *at);

@@ -27,6 +27,8 @@ pub struct Scene {
     pub traffic: Vec<Traffic>,
     pub faults: Vec<Fault>,
     pub orders: Vec<Order>,
+    pub complaints: Vec<Complaint>,
+    pub snds: Vec<Snds>,
     pub checks: Vec<Check>,
 }
 
@@ -38,6 +40,8 @@ pub struct Host {
     pub give_up_after: Option<Span>,
     pub delay_notice_after: Option<Span>,
     pub sessions_per_destination: Option<u64>,
+    /// Where complaints go.
+    pub feedback: Option<String>,
 }
 
 /// A way out of our host.
@@ -208,6 +212,39 @@ pub struct Order {
     pub words: Vec<String>,
 }
 
+/// Somebody at a peer complains about mail of ours.
+#[derive(Clone, Debug)]
+pub struct Complaint {
+    pub at: Span,
+    /// A place in [`Scene::peers`].
+    pub peer: usize,
+    /// About mail of these accounts.
+    pub from: Vec<String>,
+    pub messages: u64,
+    /// Between one report and the next.
+    pub every: Span,
+    pub form: Form,
+    /// Whether our mark is left in the message.
+    pub mark: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// RFC 5965.
+    Arf,
+    /// As Hotmail's older loop.
+    Jmrp,
+}
+
+/// What SNDS shows of an address from then on.
+#[derive(Clone, Debug)]
+pub struct Snds {
+    pub at: Span,
+    pub address: IpAddr,
+    /// As it stands in the table.
+    pub colour: &'static str,
+}
+
 /// A measured value and its bound.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -316,6 +353,11 @@ impl Scene {
                     }
                 }
             }
+        }
+        let loops: std::collections::BTreeSet<usize> = self.complaints.iter().map(|c| c.peer).collect();
+        for peer in loops.into_iter().map(|n| &self.peers[n]) {
+            let ips = peer.addresses.iter().map(|ip| format!(" ip4:{ip}")).collect::<String>();
+            zones.txt(&peer.greeting, &format!("v=spf1{ips} -all"));
         }
         for domain in self.own_domains() {
             zones.mx(&domain, 10, &self.host.name);

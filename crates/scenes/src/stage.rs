@@ -24,8 +24,9 @@ use crate::folder::{self, Folder};
 use crate::letters::{self, Letter};
 use crate::life::{Life, mortal};
 use crate::names::Names;
+use crate::outcry::{Outcry, Reports};
 use crate::scene::{Broken, Scene};
-use crate::{Record, gather};
+use crate::{Record, gather, snds};
 
 /// After the end, tries under way may take so long.
 const STOP: Span = Span::secs(40);
@@ -87,6 +88,7 @@ impl Stage<'_> {
         let cast =
             Cast::begin(scene, Place { net: &net, clock: clock.clone(), port: USUAL.smtp, begin, tls })
                 .await?;
+        let table = self.snds().await?;
         let letters = Arc::new(letters::draw(scene, begin));
         let store = Store::in_memory(memory(), &role_mail::schemas()).map_err(says)?;
         farm::furnish(&store, scene, &letters, begin).await.map_err(says)?;
@@ -94,6 +96,7 @@ impl Stage<'_> {
         clock.sleep_until(begin).await;
         let before = tasks();
         let handed = self.send(&letters);
+        let reports = self.complain(&letters, &cast);
         let mut happenings = happenings(scene);
         let (mut kills, mut given) = (0, 0);
         while let Some((at, happening)) = happenings.pop() {
@@ -124,8 +127,10 @@ impl Stage<'_> {
         let stopping = async { while house.tasks.join_next().await.is_some() {} };
         drive::first(stopping, clock.sleep_until(clock.now() + STOP)).await;
         let store = house.site.store().clone();
+        table.iter().for_each(tokio::task::JoinHandle::abort);
         let (arrivals, refusals, contacts) = gather::transcripts(scene, &cast.peers);
         let facts = gather::facts(&store).await.map_err(says)?;
+        let reports = reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let handed = handed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Record {
             begin,
@@ -139,6 +144,7 @@ impl Stage<'_> {
             queued: gather::queued(&store).await.map_err(says)?,
             facts,
             asked: self.names.asked(),
+            reports,
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
             orders: given,
@@ -176,6 +182,33 @@ impl Stage<'_> {
         }
         role_mail::begin(&site, &stopped, &mut tasks);
         Ok(House { site, life, stop, tasks })
+    }
+
+    /// Opens the page of SNDS, if the scene has one.
+    async fn snds(&self) -> Result<Option<tokio::task::JoinHandle<()>>, String> {
+        if self.scene.snds.is_empty() {
+            return Ok(None);
+        }
+        let world = self.city.world(&[snds::ADDRESS]);
+        snds::open(&world, self.scene, USUAL.web(), self.begin).await.map(Some)
+    }
+
+    fn complain(&self, letters: &Arc<Vec<Letter>>, cast: &Cast) -> Reports {
+        let done = Reports::default();
+        if !self.scene.complaints.is_empty() {
+            let worlds = self.scene.peers.iter().map(|p| self.city.world(&p.addresses)).collect();
+            let outcry = Outcry {
+                scene: Arc::new(self.scene.clone()),
+                letters: letters.clone(),
+                doors: farm::doors(self.scene, USUAL),
+                begin: self.begin,
+                peers: cast.peers.clone(),
+                worlds,
+                done: done.clone(),
+            };
+            tokio::spawn(outcry.run());
+        }
+        done
     }
 
     fn send(&self, letters: &Arc<Vec<Letter>>) -> Arc<Mutex<Vec<Handed>>> {
