@@ -66,8 +66,10 @@ impl<'a> Batch<'a> {
             *refs += 1;
             return Ok(());
         }
-        let rows =
-            self.conn.prepare_cached("UPDATE OR FAIL body SET refs = refs + 1 WHERE id = ?1")?.execute([id.0])?;
+        let rows = self
+            .conn
+            .prepare_cached("UPDATE OR FAIL body SET refs = refs + 1 WHERE id = ?1")?
+            .execute([id.0])?;
         if rows == 1 { Ok(()) } else { Err(StoreError::Missing(id)) }
     }
     /// One row less names this body; the last one gives its space back in the background.
@@ -91,7 +93,9 @@ impl<'a> Batch<'a> {
             found => found?,
         };
         if refs > 1 {
-            self.conn.prepare_cached("UPDATE OR FAIL body SET refs = refs - 1 WHERE id = ?1")?.execute([id.0])?;
+            self.conn
+                .prepare_cached("UPDATE OR FAIL body SET refs = refs - 1 WHERE id = ?1")?
+                .execute([id.0])?;
         } else {
             self.conn.prepare_cached("DELETE FROM body WHERE id = ?1")?.execute([id.0])?;
             self.dropped.push((id, place));

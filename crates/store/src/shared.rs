@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::disk::{Disk, Space};
+use crate::disk::{self, Disk, Space};
 use crate::files::Files;
 use crate::large::Lease;
 use crate::log::Position;
@@ -58,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) was_full: AtomicBool,
     /// A file that only takes up room, given up so that deleting goes on when the disk is full.
     pub(crate) ballast: Option<PathBuf>,
+    /// The folder of the index, if it lies on another file system than the segments: its room is
+    /// watched too.
+    pub(crate) index_at: Option<PathBuf>,
     /// The index's write-ahead log has become long.
     pub(crate) wal_long: AtomicBool,
     /// What is wrong with the store, told once each; for logs and `doctor`.
@@ -82,7 +85,10 @@ pub(crate) struct Counts {
 
 struct Look {
     at: Option<Instant>,
+    /// Where the segments lie.
     space: Space,
+    /// Where the index lies, if that is a file system of its own.
+    index: Option<Space>,
     /// What the log had taken by then: what came since is used up, though nobody has looked yet.
     log_bytes: u64,
 }
@@ -109,10 +115,12 @@ impl Shared {
             space: Mutex::new(Look {
                 at: None,
                 space: Space { free: stdx::Bytes(0), total: stdx::Bytes(0) },
+                index: None,
                 log_bytes: 0,
             }),
             was_full: AtomicBool::new(false),
             ballast: None,
+            index_at: None,
             wal_long: AtomicBool::new(false),
             troubles: Mutex::default(),
             copying: AtomicU64::new(0),
@@ -127,16 +135,20 @@ impl Shared {
             && let Ok(space) = self.disk.space()
         {
             look.space = space;
+            look.index = self.index_at.as_deref().and_then(|dir| disk::space_at(dir).ok());
             look.log_bytes = self.counts.log_bytes.load(Ordering::Relaxed);
             look.at = Some(Instant::now());
         }
-        let Space { free, total } = look.space;
-        let reserve = self.reserve(total);
         let since = self.counts.log_bytes.load(Ordering::Relaxed).saturating_sub(look.log_bytes);
         let promised = self.flight.load(Ordering::Relaxed).saturating_add(since);
-        let free = stdx::Bytes(free.get().saturating_sub(promised));
-        if free < reserve {
-            return Intake::Full { free, reserve };
+        // Rows are small beside bodies: what is promised counts where the bodies go.
+        let segments =
+            Space { free: stdx::Bytes(look.space.free.get().saturating_sub(promised)), ..look.space };
+        for Space { free, total } in std::iter::once(segments).chain(look.index) {
+            let reserve = self.reserve(total);
+            if free < reserve {
+                return Intake::Full { free, reserve };
+            }
         }
         self.was_full.store(false, Ordering::Relaxed);
         Intake::Open
@@ -155,10 +167,12 @@ impl Shared {
                 space.free.get() < reserve + reserve / 4
             })
     }
-    /// What the last look at the disk found.
+    /// What the last look at the disk found; of two file systems, the one with the smaller share free.
     pub(crate) fn space(&self) -> Option<Space> {
         let look = lock(&self.space);
-        look.at.map(|_| look.space)
+        look.at?;
+        let share = |s: &Space| s.free.get().saturating_mul(1000) / s.total.get().max(1);
+        std::iter::once(look.space).chain(look.index).min_by_key(share)
     }
     /// A write found no room: look again at the next question.
     pub(crate) fn ran_full(&self) {
@@ -174,7 +188,10 @@ impl Shared {
     /// Takes ballast on again, if there is plenty of room.
     pub(crate) fn take_ballast(&self) -> std::io::Result<()> {
         let Some(path) = self.ballast.as_ref().filter(|p| !p.exists()) else { return Ok(()) };
-        let Space { free, total } = self.disk.space()?;
+        let Space { free, total } = match &self.index_at {
+            Some(dir) => disk::space_at(dir)?,
+            None => self.disk.space()?,
+        };
         let size = BALLAST.min(total.get() / 20);
         if self.intake() == Intake::Open && free.get() > size * 4 {
             let file = std::fs::File::create(path)?;

@@ -104,6 +104,7 @@ impl Store {
         let locked = take_lock(dir)?;
         let mut shared = Shared::new(disk, settings)?;
         shared.ballast = Some(dir.join(BALLAST));
+        shared.index_at = disk::apart(dir, &dir.join(SEGMENTS)).then(|| dir.to_owned());
         let shared = Arc::new(shared);
         let path = dir.join(INDEX);
         let mut engine = open_engine(&path, &shared, schemas)?;

@@ -14,6 +14,7 @@ use stdx::{Bytes, Now};
 pub use faulty::{Fault, Faulty};
 pub use memory::{Memory, Unsynced};
 pub use real::Real;
+pub(crate) use real::{apart, space_at};
 
 /// Room on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,12 +55,23 @@ impl Disk for Real {
         File::open(&self.dir)?.sync_all()
     }
     fn space(&self) -> io::Result<Space> {
-        let s = rustix::fs::statvfs(&self.dir)?;
-        Ok(Space { free: Bytes(s.f_bavail * s.f_frsize), total: Bytes(s.f_blocks * s.f_frsize) })
+        space_at(&self.dir)
     }
     fn now(&self) -> Now {
         Now(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
     }
+}
+
+/// The room of the file system a folder lies on.
+pub(crate) fn space_at(dir: &Path) -> io::Result<Space> {
+    let s = rustix::fs::statvfs(dir)?;
+    Ok(Space { free: Bytes(s.f_bavail * s.f_frsize), total: Bytes(s.f_blocks * s.f_frsize) })
+}
+
+/// Whether two folders lie on different file systems. False if one of them is not there.
+pub(crate) fn apart(one: &Path, other: &Path) -> bool {
+    let device = |dir: &Path| rustix::fs::stat(dir).ok().map(|s| s.st_dev);
+    device(one).zip(device(other)).is_some_and(|(one, other)| one != other)
 }
 
 struct RealFile(File);
