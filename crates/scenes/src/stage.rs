@@ -95,8 +95,7 @@ impl Stage<'_> {
         let mut house = self.house(store).await?;
         clock.sleep_until(begin).await;
         let before = tasks();
-        let handed = self.send(&letters);
-        let reports = self.complain(&letters, &cast);
+        let (handed, reports) = (self.send(&letters), self.complain(&letters, &cast));
         let mut happenings = happenings(scene);
         let (mut kills, mut given) = (0, 0);
         while let Some((at, happening)) = happenings.pop() {
