@@ -25,6 +25,14 @@ pub fn disk(folder: &std::path::Path) -> io::Result<(Bytes, Bytes)> {
     Ok((Bytes(used), Bytes(used.saturating_add(free))))
 }
 
+/// Files that there are and that there could be on the disk under a folder; `None` where the file
+/// system makes as many as it likes.
+pub fn inodes(folder: &std::path::Path) -> io::Result<Option<(u64, u64)>> {
+    let found = rustix::fs::statvfs(folder)?;
+    let used = found.f_files.saturating_sub(found.f_ffree);
+    Ok((found.f_files > 0).then(|| (used, used.saturating_add(found.f_favail))))
+}
+
 /// Octets of memory this process holds, as the system counts them.
 pub fn memory() -> io::Result<Bytes> {
     let text = std::fs::read_to_string("/proc/self/status")?;

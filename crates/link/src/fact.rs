@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since 1970, UTC.
 pub type At = u64;
 
+/// At the end of the name of an area that is counted in files (inodes).
+pub const FILES: &str = ".files";
+
 /// One fact. A host that does not know a kind skips it (`Unknown`), so that versions may differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -26,7 +29,7 @@ pub enum Fact {
         /// The cause if it failed, evidence if not.
         says: String,
     },
-    /// A disk area.
+    /// A disk area, in octets; in files if its name ends in [`FILES`].
     Fill { at: At, area: String, used: u64, size: u64 },
     /// The outbound queue, by destination group.
     Queue { at: At, group: String, count: u64, oldest_s: u64 },

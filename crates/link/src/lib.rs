@@ -8,5 +8,5 @@
 pub mod fact;
 pub mod parcel;
 
-pub use fact::{Fact, Look};
+pub use fact::{FILES, Fact, Look};
 pub use parcel::{Key, OpenError, Parcel, Peer, open, seal};

@@ -91,8 +91,9 @@ pub async fn begin(around: &Around<'_>) -> Result<WatchPost, String> {
 /// Carries facts from the mail host to the monitor and from the monitor to the status site, as
 /// parcels would between machines.
 pub async fn tell(monitor: Monitor, site: Site, board: Board, data: PathBuf) {
+    let areas = report::areas(&data, None);
     loop {
-        monitor.hear(HOST, &report::facts(&site, &data).await);
+        monitor.hear(HOST, &report::facts(&site, &areas).await);
         let facts = monitor.take_facts(BOARD);
         if let Err(e) = board.tell(facts).await {
             tracing::warn!("the status site did not take the monitor's facts: {e}");

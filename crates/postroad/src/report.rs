@@ -1,17 +1,22 @@
 //! What this mail host or relay says of itself to those who watch it: that it lives, its disks, its
-//! queue, its ways out, who lists them. Signed, every 30 seconds, whether or not anybody answers.
+//! queue, its ways out, its backups, who lists them. Signed, every 30 seconds, whether or not anybody
+//! answers; who does not answer for three minutes is spoken of to the others and in the ledger.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use link::{Fact, Parcel};
 use role_mail::Site;
 use route::board::Word;
 use stdx::{Now, Span};
+use store::StoreError;
 use tokio::task::JoinHandle;
 use web::{Ask, Url};
 
 use crate::house::House;
+use crate::orders::Backups;
 use crate::{link_key, watch_post};
 
 /// A watcher that hears nothing for three minutes speaks: five words may be lost.
@@ -21,6 +26,23 @@ const LIMIT: Span = Span::secs(20);
 const WAITING_MAX: usize = 5000;
 /// Destination groups told of.
 const GROUPS_MAX: usize = 200;
+/// That a watcher answers again is said for so long: a parcel may be lost.
+const OVER_FOR: Span = Span::mins(5);
+/// Before the name of a setting that holds since when a watcher is silent.
+pub const SILENT: &str = "silent.";
+
+/// A disk area: its name, and a folder on it.
+pub type Area = (&'static str, PathBuf);
+
+/// The areas this host writes to. Those on one disk are one area, by the name of the first: a full
+/// disk is one alert.
+pub fn areas(data: &std::path::Path, log: Option<&std::path::Path>) -> Vec<Area> {
+    let log = log.and_then(|file| file.parent()).map(|f| ("log", f.to_owned()));
+    let all = [Some(("store", data.to_owned())), log, Some(("tmp", std::env::temp_dir()))];
+    let mut disks = BTreeSet::new();
+    let mut own = |area: &Area| std::fs::metadata(&area.1).is_ok_and(|found| disks.insert(found.dev()));
+    all.into_iter().flatten().filter(|area| own(area)).collect()
+}
 
 /// Begins to tell every peer that has an address.
 pub fn begin(config: &config::Config, house: &House) -> Result<JoinHandle<()>, String> {
@@ -33,7 +55,7 @@ pub fn begin(config: &config::Config, house: &House) -> Result<JoinHandle<()>, S
     let key = link_key::load(&config.data)?;
     let teller = Teller {
         site: house.site.clone(),
-        data: config.data.clone(),
+        areas: areas(&config.data, config.log.file.as_deref()),
         name: config.host_name.clone(),
         key: Arc::new(key),
     };
@@ -42,35 +64,84 @@ pub fn begin(config: &config::Config, house: &House) -> Result<JoinHandle<()>, S
 
 struct Teller {
     site: Site,
-    data: PathBuf,
+    areas: Vec<Area>,
     name: String,
     key: Arc<link::Key>,
 }
 
+/// One that we tell, and when it last answered.
+struct Watcher {
+    name: String,
+    url: Url,
+    answered: Option<Now>,
+    began: Now,
+    /// Since when it is silent, once that was said.
+    silent: Option<Now>,
+    /// When its silence was over.
+    back: Option<Now>,
+}
+
 impl Teller {
     async fn run(self, peers: Vec<(String, Url)>) {
-        // Who has not answered for how long: said once, and once more when it is over.
-        let mut silent: Vec<(String, Option<Now>)> = peers.iter().map(|(n, _)| (n.clone(), None)).collect();
-        while !peers.is_empty() {
+        if let Err(why) = self.forget_silences().await {
+            tracing::warn!("old notes of silent peers stay: {why}");
+        }
+        let began = self.site.now();
+        let watcher = |(name, url)| Watcher { name, url, answered: None, began, silent: None, back: None };
+        let mut watchers: Vec<Watcher> = peers.into_iter().map(watcher).collect();
+        while !watchers.is_empty() {
             let next = self.site.now() + EVERY;
-            let facts = facts(&self.site, &self.data).await;
-            for ((name, url), (_, since)) in peers.iter().zip(&mut silent) {
-                let now = self.site.now();
-                match (self.tell(url, facts.clone()).await, *since) {
-                    (Ok(()), Some(began)) => {
-                        tracing::info!(peer = %name, "it answers again, after {}", now.since(began));
-                        *since = None;
-                    }
-                    (Ok(()), None) => {}
-                    (Err(why), None) => {
-                        tracing::warn!(peer = %name, "it does not take our facts, and may be dead: {why}");
-                        *since = Some(now);
-                    }
-                    (Err(_), Some(_)) => {}
+            let mut facts = facts(&self.site, &self.areas).await;
+            facts.extend(watchers.iter().filter_map(|w| alarm(w, self.site.now())));
+            for watcher in &mut watchers {
+                let answer = self.tell(&watcher.url, facts.clone()).await;
+                if let Err(why) = self.heard(watcher, answer).await {
+                    tracing::error!("the store did not note how {} stands: {why}", watcher.name);
                 }
             }
             self.site.world().clock.sleep_until(next).await;
         }
+    }
+
+    /// Who watches us must answer: three minutes of silence are noted, told to the others, and
+    /// shown by `doctor`.
+    async fn heard(&self, watcher: &mut Watcher, answer: Result<(), String>) -> Result<(), StoreError> {
+        let (now, name) = (self.site.now(), watcher.name.clone());
+        let Err(why) = answer else {
+            watcher.answered = Some(now);
+            let Some(since) = watcher.silent.take() else { return Ok(()) };
+            watcher.back = Some(now);
+            tracing::info!(peer = %name, "it answers again, after {}", now.since(since));
+            let fact = ledger::Fact::new("peer.back", now).with("peer", name.clone());
+            return self.note(fact.with("silent_s", now.since(since).as_secs()), &name, None).await;
+        };
+        let verdict = watch::alert::heartbeat(watcher.answered, watcher.began, now);
+        if !verdict.decision || watcher.silent.is_some() {
+            return Ok(());
+        }
+        let since = watcher.answered.unwrap_or(watcher.began);
+        (watcher.silent, watcher.back) = (Some(since), None);
+        tracing::warn!(peer = %name, "it does not take our facts, and may be dead: {why}");
+        let fact = ledger::Fact::new("peer.silent", now).with("peer", name.clone()).with("why", why);
+        self.note(fact.because(&verdict.reasons), &name, Some(since)).await
+    }
+
+    async fn note(&self, fact: ledger::Fact, name: &str, since: Option<Now>) -> Result<(), StoreError> {
+        let (knob, since) = (format!("{SILENT}{name}"), since.map(|at| at.ms().to_string()));
+        let noted = self.site.store().commit(Vec::new(), move |batch| {
+            ledger::note(batch, &fact)?;
+            directory::set_knob(batch, &knob, since.as_deref())
+        });
+        noted.await
+    }
+
+    /// After a start nobody is silent yet.
+    async fn forget_silences(&self) -> Result<(), StoreError> {
+        let old = self.site.store().read(|c| directory::knobs(c, SILENT)).await?;
+        let forget = move |batch: &mut store::Batch<'_>| {
+            old.iter().try_for_each(|(name, _)| directory::set_knob(batch, name, None))
+        };
+        self.site.store().commit(Vec::new(), forget).await
     }
 
     async fn tell(&self, url: &Url, facts: Vec<Fact>) -> Result<(), String> {
@@ -88,13 +159,32 @@ impl Teller {
     }
 }
 
+/// What the others are told of a watcher that is silent, and that it is over.
+fn alarm(watcher: &Watcher, now: Now) -> Option<Fact> {
+    let (name, at) = (&watcher.name, now.ms());
+    let cause = format!("silent.{name}");
+    match (watcher.silent, watcher.back) {
+        (Some(since), _) => {
+            let says = format!("{name} has not answered since {}: it may not be watching", since.iso());
+            Some(Fact::Alarm { at, cause, says, over: false })
+        }
+        (None, Some(back)) if now.since(back) < OVER_FOR => {
+            Some(Fact::Alarm { at, cause, says: format!("{name} answers again"), over: true })
+        }
+        _ => None,
+    }
+}
+
 /// All that is known now.
-pub async fn facts(site: &Site, data: &Path) -> Vec<Fact> {
+pub async fn facts(site: &Site, areas: &[Area]) -> Vec<Fact> {
     let now = site.now();
     let at = now.ms();
     let mut out = vec![Fact::Heartbeat { at, version: env!("CARGO_PKG_VERSION").into(), started: 0 }];
-    if let Ok((used, size)) = host::process::disk(data) {
-        out.push(Fact::Fill { at, area: "store".into(), used: used.get(), size: size.get() });
+    for (area, folder) in areas {
+        out.extend(fills(area, folder, at));
+    }
+    if let Ok(Backups { last: Some(made), tried, bytes, .. }) = Backups::read(site).await {
+        out.push(Fact::Backup { at, made: made.ms(), bytes, restored: tried.map(Now::ms) });
     }
     let waiting =
         site.store().read(|conn| spool::list(conn, spool::SpoolId(i64::MIN), None, WAITING_MAX)).await;
@@ -106,6 +196,18 @@ pub async fn facts(site: &Site, data: &Path) -> Vec<Fact> {
     }
     out.extend(routes(site, now));
     out.extend(listings(site, now));
+    out
+}
+
+/// Room on one disk, for octets and for files.
+fn fills(area: &str, folder: &std::path::Path, at: u64) -> Vec<Fact> {
+    let mut out = Vec::new();
+    if let Ok((used, size)) = host::process::disk(folder) {
+        out.push(Fact::Fill { at, area: area.to_owned(), used: used.get(), size: size.get() });
+    }
+    if let Ok(Some((used, size))) = host::process::inodes(folder) {
+        out.push(Fact::Fill { at, area: format!("{area}{}", link::FILES), used, size });
+    }
     out
 }
 

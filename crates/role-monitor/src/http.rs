@@ -228,8 +228,14 @@ impl Monitor {
             page.put(metrics::HEARTBEAT, &[("peer", name)], host.silence(now).as_secs() as f64);
             for (area, fill, when, _) in host.forecasts(now) {
                 let labels = [("peer", name.as_str()), ("area", area.as_str())];
-                page.put(metrics::DISK_USED, &labels, fill.used.get() as f64);
-                page.put(metrics::DISK_SIZE, &labels, fill.size.get() as f64);
+                let files = area.ends_with(link::FILES);
+                let (used, size) = if files {
+                    (metrics::FILES_USED, metrics::FILES_MAX)
+                } else {
+                    (metrics::DISK_USED, metrics::DISK_SIZE)
+                };
+                page.put(used, &labels, fill.used.get() as f64);
+                page.put(size, &labels, fill.size.get() as f64);
                 if let Forecast::FullAt(at) = when {
                     page.put(metrics::DISK_FULL, &labels, at.since(now).as_secs() as f64);
                 }

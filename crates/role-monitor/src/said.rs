@@ -158,10 +158,17 @@ impl Host {
             };
             if left < FULL_WARN {
                 let component = if left < FULL_RED { "disk" } else { "disk.soon" };
-                let says = format!(
-                    "the disk under {area} is full in {left} ({} of {} used; {why})",
-                    fill.used, fill.size
-                );
+                let says = match area.strip_suffix(link::FILES) {
+                    Some(area) => format!(
+                        "the disk under {area} can hold no more files in {left} ({} of {} are there)",
+                        fill.used.get(),
+                        fill.size.get()
+                    ),
+                    None => format!(
+                        "the disk under {area} is full in {left} ({} of {} used; {why})",
+                        fill.used, fill.size
+                    ),
+                };
                 push(&format!("disk.{area}"), component, now, says);
             }
         }

@@ -71,6 +71,8 @@ pub const QUEUE: &str = "postroad_queue_messages";
 pub const QUEUE_AGE: &str = "postroad_queue_oldest_seconds";
 pub const DISK_USED: &str = "postroad_disk_used_bytes";
 pub const DISK_SIZE: &str = "postroad_disk_size_bytes";
+pub const FILES_USED: &str = "postroad_disk_files_used";
+pub const FILES_MAX: &str = "postroad_disk_files_max";
 pub const DISK_FULL: &str = "postroad_disk_full_in_seconds";
 pub const ROUTE: &str = "postroad_route_open";
 pub const BACKUP: &str = "postroad_backup_age_seconds";
@@ -257,6 +259,8 @@ pub const METRICS: &[Metric] = &[
         rules: &[],
     },
     plain(DISK_SIZE, Kind::Gauge, "Octets of the disk under this area"),
+    plain(FILES_USED, Kind::Gauge, "Files (inodes) on the disk under this area"),
+    plain(FILES_MAX, Kind::Gauge, "Files (inodes) that the disk under this area can hold"),
     Metric {
         name: DISK_FULL,
         kind: Kind::Gauge,

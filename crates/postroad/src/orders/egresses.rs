@@ -277,6 +277,13 @@ pub fn worries(site: &Site) -> Vec<(String, String)> {
             out.push((format!("no mail leaves by {name} yet"), format!("postroad egress check {name}")));
         }
     }
+    for (a, b, why) in shared_fate(&egresses(&settings)) {
+        out.push((
+            format!("egress {a} and egress {b} fall together: {why}"),
+            "give one of them an address in another data centre or network, and a `network` name of its own"
+                .into(),
+        ));
+    }
     let rows = site.outbound().board().rows(site.now());
     for row in rows.into_iter().filter(|r| r.word == Word::Listed && r.counts) {
         out.push((format!("{} lists {}: {}", row.zone, row.subject, row.says), row.delist));

@@ -37,7 +37,7 @@ pub use keys::records as key_records;
 pub use monitor::MonitorOrder;
 pub use routes::restore as restore_routes;
 pub use status::StatusOrder;
-pub use upkeep::{HOLDERS, verified};
+pub use upkeep::{Backups, HOLDERS, verified};
 
 /// What is to be done. No `Debug`: some carry passwords.
 #[derive(Clone, Serialize, Deserialize)]
@@ -148,7 +148,8 @@ pub fn for_monitor(monitor: role_monitor::Monitor) -> Carry {
 }
 
 async fn upgrade(wishes: Option<Wishes>, binary: PathBuf) -> Answer {
-    const NOT_HERE: &str = "Only a host under `serve` hands over to another version; stop this one and start that.";
+    const NOT_HERE: &str =
+        "Only a host under `serve` hands over to another version; stop this one and start that.";
     let wishes = wishes.ok_or(NOT_HERE)?;
     let (answer, answered) = tokio::sync::oneshot::channel();
     wishes.try_send(Wish { binary, answer }).map_err(|_| "Another upgrade is under way.".to_owned())?;

@@ -32,7 +32,7 @@ async fn backup(site: &Site, to: PathBuf, tell: Tell) -> Answer {
     let folder = shown.clone();
     let done = tokio::task::spawn_blocking(move || store.backup(&to, &mut |p| tell.tell(p)));
     let done = done.await.map_err(|e| format!("The backup broke off: {e}."))?.map_err(says)?;
-    note(site, &[(BACKED_UP, None), (FOLDER, Some(folder))]).await?;
+    note(site, &[(BACKED_UP, None), (FOLDER, Some(folder)), (BYTES, Some(done.bytes.to_string()))]).await?;
     let text = format!(
         "{shown} is a whole backup now: {} files, of which {} were copied ({}), {} taken out.\n",
         done.files,
@@ -87,6 +87,7 @@ struct Finding {
 
 async fn doctor(site: &Site) -> Answer {
     let mut findings = vec![space(site), backups(site).await?];
+    findings.extend(silent(site).await?);
     findings.extend(domains(site).await?);
     findings.extend(names(site).await);
     findings.extend(super::egresses::worries(site).into_iter().map(|(what, remedy)| bad(what, &remedy)));
@@ -141,6 +142,8 @@ const BACKED_UP: &str = "backup.last";
 const FIRST: &str = "backup.first";
 const FOLDER: &str = "backup.folder";
 const TRIED: &str = "backup.tried";
+/// Octets that the last one wrote.
+const BYTES: &str = "backup.bytes";
 /// A backup from which nothing was brought back for so long is not known to be one.
 const TRY_EVERY: Span = Span::days(30);
 const BACK_UP_EVERY: Span = Span::days(7);
@@ -164,16 +167,52 @@ pub(super) async fn tried(site: &Site) -> Result<(), String> {
     note(site, &[(TRIED, None)]).await
 }
 
+/// What is known of this host's backups.
+pub struct Backups {
+    pub first: Option<Now>,
+    pub last: Option<Now>,
+    /// When something was last brought back from one.
+    pub tried: Option<Now>,
+    pub bytes: u64,
+}
+
+impl Backups {
+    /// # Errors
+    /// Trouble with the store.
+    pub async fn read(site: &Site) -> Result<Backups, String> {
+        let knobs = site.store().read(|c| directory::knobs(c, "backup.")).await.map_err(says)?;
+        let value = |name: &str| knobs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let number = |name: &str| value(name).and_then(|v| v.parse::<u64>().ok());
+        // A restore of the whole leaves its note in the backup's own folder.
+        let proof = value(FOLDER).and_then(|f| store::last_restored(&PathBuf::from(f)));
+        Ok(Backups {
+            first: number(FIRST).map(Now),
+            last: number(BACKED_UP).map(Now),
+            tried: number(TRIED).map(Now).max(proof),
+            bytes: number(BYTES).unwrap_or(0),
+        })
+    }
+}
+
 async fn backups(site: &Site) -> Result<Finding, String> {
-    let knobs = site.store().read(|c| directory::knobs(c, "backup.")).await.map_err(says)?;
-    let at = |name: &str| {
-        let value = knobs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        value.and_then(|v| v.parse().ok()).map(Now)
-    };
-    // A restore of the whole leaves its note in the backup's own folder.
-    let folder = knobs.iter().find(|(n, _)| n == FOLDER).map(|(_, v)| PathBuf::from(v));
-    let tried = at(TRIED).max(folder.and_then(|f| store::last_restored(&f)));
-    Ok(judge_backups(at(FIRST), at(BACKED_UP), tried, site.now()))
+    let b = Backups::read(site).await?;
+    Ok(judge_backups(b.first, b.last, b.tried, site.now()))
+}
+
+/// Those who watch this host and have not answered for a while.
+async fn silent(site: &Site) -> Result<Vec<Finding>, String> {
+    let knobs = site.store().read(|c| directory::knobs(c, crate::report::SILENT)).await.map_err(says)?;
+    let found = knobs.into_iter().filter_map(|(name, since)| {
+        let (name, since) = (name.strip_prefix(crate::report::SILENT)?.to_owned(), Now(since.parse().ok()?));
+        Some(bad(
+            format!(
+                "{name} has not answered for {}: it may not be watching this host",
+                site.now().since(since)
+            ),
+            "see whether it runs and can be reached; if it is gone for good, take its [[peer]] out",
+        ))
+    });
+    Ok(found.collect())
 }
 
 fn judge_backups(first: Option<Now>, last: Option<Now>, tried: Option<Now>, now: Now) -> Finding {
