@@ -1,7 +1,7 @@
 //! The command line as a value.
 
-pub mod monitor;
 pub mod customer;
+pub mod monitor;
 pub mod status;
 
 use std::path::PathBuf;
@@ -504,7 +504,7 @@ mod tests {
             ("2026-13-01", None),
             ("tomorrow", None),
         ] {
-assert_eq!(moment(text).ok().map(stdx::Now::iso).as_deref(), want, "{text}");
+            assert_eq!(moment(text).ok().map(stdx::Now::iso).as_deref(), want, "{text}");
         }
     }
 

@@ -112,24 +112,31 @@ async fn live(scene: &Scene, terms: &Terms) -> Result<(), String> {
     let names = [scene.host.name.clone()];
     let own = host::authority::ensure(&terms.data.join("tls"), &names, host::SystemClock.now())
         .map_err(|e| format!("The host's certificate cannot be made: {e}."))?;
-    let certificates = Certificates::load(std::slice::from_ref(&own.pair)).map_err(|e| e.to_string())?;
+    let pairs = std::slice::from_ref(&own.pair);
+    let certificates = if scene.host.relay { Certificates::asking(pairs) } else { Certificates::load(pairs) };
+    let certificates = Arc::new(certificates.map_err(|e| e.to_string())?);
     let door = |front, port| Door {
         front,
         at: SocketAddr::new(scene.host.address, port),
         tls: config::TlsMode::StartTls,
     };
     let doors = [door(Front::Smtp, terms.ports.smtp), door(Front::Submission, terms.ports.submission)];
-    let opened = house::open_ports(&world, &doors).await?;
+    let mut opened = house::open_ports(&world, &doors).await?;
+    let desk = scene.host.relay.then(|| opened.pop()).flatten();
     let plan = Plan {
         data: &terms.data,
         world,
         settings: scenes::farm::settings(scene, terms.ports, terms.begin),
         store: store::Settings::default(),
-        certificates: Arc::new(certificates),
+        certificates: certificates.clone(),
         roots: Arc::new(host::roots(terms.ca.as_slice()).map_err(|e| e.to_string())?),
         wishes: None,
     };
-    let house = House::begin(plan, opened)?;
+    let mut house = House::begin(plan, opened)?;
+    if let Some(desk) = desk {
+        let (relay, port) = scenes::farm::relay_door(&house.site, scene, desk.listener, certificates);
+        house.also(|stop| role_relay::listen(relay, port, stop));
+    }
     let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     // However it ends: the director is gone or wants us to stop.
     let _ = input.await;

@@ -64,7 +64,10 @@ async fn doors(
                 ));
             }
             _ => {
-                return Err(format!("A status site has only http and smtp fronts; {} is another.", l.address));
+                return Err(format!(
+                    "A status site has only http and smtp fronts; {} is another.",
+                    l.address
+                ));
             }
         };
         doors.push(Door { listener: opened.listener, certificates, letters });

@@ -175,7 +175,13 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     let kept = furnish(&house.site, data).await?;
     publish_keys(&house.site, &zones).await?;
     let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), ports.at(Ports::STATUS));
-    let status = demo_site::begin(&data.join("status"), (house.site.world().clone(), house.site.roots().clone()), at, &kept.desk).await?;
+    let status = demo_site::begin(
+        &data.join("status"),
+        (house.site.world().clone(), house.site.roots().clone()),
+        at,
+        &kept.desk,
+    )
+    .await?;
     let watched = ports.doors().iter().map(|d| d.at).collect();
     let around = demo_monitor::Around {
         data: &data.join("monitor"),

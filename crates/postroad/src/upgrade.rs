@@ -81,7 +81,8 @@ pub async fn hand_over(own: Own<'_>, house: House, wish: Wish) -> (End, Option<o
             host::process::notify(&format!("MAINPID={pid}"));
             let took = begun.elapsed();
             let text = format!("{shown} serves since now; the change took {:.1} s.\n", took.as_secs_f32());
-            let _ = answer.send(Ok(Reply { text, json: json!({ "pid": pid, "ms": took.as_millis() as u64 }) }));
+            let _ =
+                answer.send(Ok(Reply { text, json: json!({ "pid": pid, "ms": took.as_millis() as u64 }) }));
             (End::Gone, None)
         }
         Err(why) => (End::Back { why: format!("{shown} did not serve: {why}"), begun }, Some(answer)),

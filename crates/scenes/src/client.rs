@@ -2,19 +2,23 @@
 //!
 //! Written apart from our own client, so that the two check each other.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use drive::{ClientTls, Roots, Trust};
 use stdx::{Now, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{Stream, World};
 
 use crate::letters::Letter;
-use crate::scene::{Mark, Scene};
+use crate::scene::{Customer, Mark, Scene};
 
 /// Tries before a sender gives up, and the wait between them.
 const TRIES_MAX: u32 = 60;
 const AGAIN: Span = Span::secs(20);
+/// A customer's server has a queue of its own.
+const CUSTOMER_AGAIN: Span = Span::mins(5);
 /// One step of the dialogue takes at most so long.
 const STEP_MAX: Span = Span::mins(5);
 /// Senders at the same time.
@@ -39,6 +43,38 @@ pub struct Doors {
     pub inside: IpAddr,
     pub outside: IpAddr,
     pub password: String,
+    /// Senders whose server is a customer of our relay.
+    pub customers: BTreeMap<String, Customer>,
+}
+
+/// How one message comes to our door.
+pub struct Way {
+    pub from: IpAddr,
+    pub to: SocketAddr,
+    pub helo: String,
+    pub tls: bool,
+    /// User and password.
+    pub login: Option<(String, String)>,
+}
+
+impl Doors {
+    fn way(&self, letter: &Letter, forward: bool) -> Way {
+        let helo = || letter.sender.rsplit_once('@').map_or("client.example", |(_, d)| d).to_owned();
+        if forward {
+            return Way { from: self.outside, to: self.smtp, helo: helo(), tls: false, login: None };
+        }
+        let login = |user: &str| Some((user.to_owned(), self.password.clone()));
+        let way = Way { from: self.inside, to: self.submission, helo: helo(), tls: false, login: None };
+        match self.customers.get(&letter.sender) {
+            Some(customer) => Way {
+                helo: customer.helo.clone(),
+                tls: true,
+                login: login(&customer.name).filter(|_| customer.logs_in),
+                ..way
+            },
+            None => Way { login: login(&letter.sender), ..way },
+        }
+    }
 }
 
 /// Hands in all letters, each at its time, and notes in `done` what became of them.
@@ -67,12 +103,12 @@ pub async fn send_all(
 
 async fn hand_in(world: &World, (n, letter): (usize, &Letter), doors: &Doors, forward: bool) -> Handed {
     let mut handed = Handed { letter: n, accepted: None, refused: None, tries: 0 };
+    let way = doors.way(letter, forward);
+    let again = if doors.customers.contains_key(&letter.sender) { CUSTOMER_AGAIN } else { AGAIN };
     while handed.tries < TRIES_MAX {
         handed.tries += 1;
-        let (from, to) = if forward { (doors.outside, doors.smtp) } else { (doors.inside, doors.submission) };
         let text = letter.text(world.now());
-        let password = (!forward).then_some(doors.password.as_str());
-        match once(world, letter, (from, to), (password, &text)).await {
+        match once(world, letter, &way, &text).await {
             Ok(()) => {
                 handed.accepted = Some(world.now());
                 return handed;
@@ -81,26 +117,26 @@ async fn hand_in(world: &World, (n, letter): (usize, &Letter), doors: &Doors, fo
                 handed.refused = Some(reply);
                 return handed;
             }
-            Err(_) => world.clock.sleep_until(world.now() + AGAIN).await,
+            Err(_) => world.clock.sleep_until(world.now() + again).await,
         }
     }
     handed
 }
 
 /// `Err` is the reply that was not the one wanted, or why there was none.
-pub async fn once(
-    world: &World,
-    letter: &Letter,
-    (from, to): (IpAddr, SocketAddr),
-    (password, text): (Option<&str>, &str),
-) -> Result<(), String> {
-    let connection = world.net.dial(Some(from), to).await.map_err(|e| e.to_string())?;
+pub async fn once(world: &World, letter: &Letter, way: &Way, text: &str) -> Result<(), String> {
+    let connection = world.net.dial(Some(way.from), way.to).await.map_err(|e| e.to_string())?;
     let mut talk = Talk { stream: connection.stream, held: Vec::new(), world };
     talk.want("220", None).await?;
-    let helo = letter.sender.rsplit_once('@').map_or("client.example", |(_, d)| d);
-    talk.want("250", Some(&format!("EHLO {helo}"))).await?;
-    if let Some(password) = password {
-        let both = base64(format!("\0{}\0{password}", letter.sender).as_bytes());
+    let hello = format!("EHLO {}", way.helo);
+    talk.want("250", Some(&hello)).await?;
+    if way.tls {
+        talk.want("220", Some("STARTTLS")).await?;
+        talk = talk.secure().await?;
+        talk.want("250", Some(&hello)).await?;
+    }
+    if let Some((user, password)) = &way.login {
+        let both = base64(format!("\0{user}\0{password}").as_bytes());
         talk.want("235", Some(&format!("AUTH PLAIN {both}"))).await?;
     }
     talk.want("250", Some(&format!("MAIL FROM:<{}>", letter.sender))).await?;
@@ -121,6 +157,13 @@ struct Talk<'w> {
 }
 
 impl Talk<'_> {
+    /// Whoever answers will do: it is the door we were told of.
+    async fn secure(self) -> Result<Self, String> {
+        let client = ClientTls::new(Arc::new(Roots::none()), "relay.example", Trust::Any);
+        let (stream, _) = drive::tls::client_handshake(&client, self.stream).await?;
+        Ok(Talk { stream, ..self })
+    }
+
     async fn want(&mut self, code: &str, say: Option<&str>) -> Result<(), String> {
         let world = self.world;
         let step = async {

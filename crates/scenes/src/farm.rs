@@ -1,20 +1,26 @@
 //! Our own host as a scene wants it: settings, people, addresses that are handed on.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use role_mail::{EgressRules, Relay, RelayTls, Settings};
+use drive::TlsServer;
+use role_mail::{EgressRules, Relay, RelayTls, Settings, Site};
 use route::dnsbl::{self, ListFacts, Weight};
-use stdx::{Now, Secret};
+use stdx::{Bytes, Now, Secret};
 use store::{Store, StoreError};
 use words::{AccountId, Address, Domain};
 
 use crate::client::Doors;
 use crate::letters::{Letter, onward};
-use crate::scene::{Egress, List, Mark, Scene, domains_of};
+use crate::scene::{Customer, Egress, List, Mark, Scene, domains_of};
 
 /// Where our people sit, and where people outside write from.
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 8, 0, 1));
 const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 9, 0, 1));
+
+/// A message of a customer may be so long.
+const RELAYED_MAX: Bytes = Bytes::mib(50);
 
 /// Ports of a scene: those of the virtual world are the usual ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +109,33 @@ pub fn doors(scene: &Scene, ports: Ports) -> Doors {
         inside: INSIDE,
         outside: OUTSIDE,
         password: format!("rehearsal {}", scene.seed),
+        customers: customers(scene),
     }
+}
+
+fn customers(scene: &Scene) -> BTreeMap<String, Customer> {
+    let each = scene.senders.iter().filter_map(|s| s.customer.as_ref().map(|c| (s, c)));
+    each.flat_map(|(s, c)| s.accounts.iter().map(|a| (a.clone(), c.clone()))).collect()
+}
+
+/// The relay's door on the spool of our host.
+pub fn relay_door(
+    site: &Site,
+    scene: &Scene,
+    listener: Arc<dyn world::Listener>,
+    certificates: Arc<dyn TlsServer>,
+) -> (role_relay::Relay, role_relay::Port) {
+    let (store, feed) = (site.store().clone(), site.feed().clone());
+    let relay =
+        role_relay::Relay::new(site.world().clone(), store, feed, &scene.host.name, RELAYED_MAX.get());
+    (relay, role_relay::Port { listener, implicit_tls: false, certificates: Some(certificates) })
+}
+
+/// The tables of our host, whatever its role.
+pub fn schemas() -> Vec<store::Schema> {
+    let mut all = role_mail::schemas();
+    all.push(role_relay::SCHEMA);
+    all
 }
 
 /// Addresses that are ours to use in the scene, beside the host's and the egresses'.
@@ -122,7 +154,7 @@ pub async fn furnish(store: &Store, scene: &Scene, letters: &[Letter], now: Now)
     let digest =
         sasl::password::make_all_random(&doors(scene, USUAL).password, b"a scene's salt 1", b"scene")[0]
             .clone();
-    let mut accounts: Vec<String> = scene.senders.iter().flat_map(|s| s.accounts.iter().cloned()).collect();
+    let mut accounts = scene.own_accounts();
     accounts.extend(scene.host.feedback.clone().filter(|f| !accounts.contains(f)));
     let mut onwards: Vec<(String, String)> = Vec::new();
     for letter in letters.iter().filter(|l| scene.traffic[l.traffic].mark == Mark::Forward) {
@@ -130,8 +162,12 @@ pub async fn furnish(store: &Store, scene: &Scene, letters: &[Letter], now: Now)
     }
     onwards.sort();
     onwards.dedup();
-    let signed: Vec<String> =
-        scene.senders.iter().filter(|s| s.dkim).flat_map(|s| domains_of(&s.accounts)).collect();
+    let signed: Vec<String> = scene
+        .senders
+        .iter()
+        .filter(|s| s.dkim && s.customer.is_none())
+        .flat_map(|s| domains_of(&s.accounts))
+        .collect();
     let domains = scene.own_domains();
     let made = store.commit(Vec::new(), move |batch| {
         for domain in &domains {

@@ -63,6 +63,30 @@ pub fn secrets(scene: &Scene, folder: &Path, now: Now) -> Result<Option<Secrets>
     Ok(Some(Secrets { wrap, ca: made.ca }))
 }
 
+/// The certificate at the relay's door, if our host is one.
+pub fn door(scene: &Scene, folder: &Path, now: Now) -> Result<Option<Arc<dyn TlsServer>>, String> {
+    if !scene.host.relay {
+        return Ok(None);
+    }
+    let made = host::authority::ensure(&folder.join("door"), std::slice::from_ref(&scene.host.name), now)
+        .map_err(|e| format!("The relay's certificate cannot be made: {e}."))?;
+    let certificates = Certificates::asking(std::slice::from_ref(&made.pair)).map_err(|e| e.to_string())?;
+    Ok(Some(Arc::new(certificates)))
+}
+
+/// A file with the password by which everybody in the scene logs in.
+pub fn password(scene: &Scene, folder: &Path) -> Result<PathBuf, String> {
+    let path = folder.join("password");
+    let text = crate::farm::doors(scene, crate::farm::USUAL).password;
+    std::fs::write(&path, text).map_err(|e| format!("{} cannot be written: {e}.", path.display()))?;
+    Ok(path)
+}
+
+/// An order with the file's name filled in.
+pub fn filled(words: &[String], password: &Path) -> Vec<String> {
+    words.iter().map(|w| w.replace("{password_file}", &password.display().to_string())).collect()
+}
+
 /// The authorities our host believes.
 pub fn roots(secrets: Option<&Secrets>) -> Result<Arc<Roots>, String> {
     match secrets {

@@ -1,6 +1,8 @@
 //! Transcripts, mailboxes, queue and ledger, read once the scene is over.
 
 use message::Head;
+use role_relay::bill::{Bill, Month};
+use role_relay::customers;
 use sim::Peer;
 use stdx::Now;
 use store::{Store, StoreError};
@@ -62,6 +64,20 @@ pub async fn queued(store: &Store) -> Result<Vec<String>, StoreError> {
         .flat_map(|l| l.entry.rcpts)
         .map(|r| r.address.to_string().to_ascii_lowercase())
         .collect())
+}
+
+/// The bills of the month, as the relay writes them.
+pub async fn bills(store: &Store, now: Now) -> Result<Vec<Bill>, StoreError> {
+    let month = Month::of(now);
+    let of = move |conn: &store::rusqlite::Connection| {
+        let mut out = Vec::new();
+        for customer in customers::all(conn)? {
+            let used = customers::used(conn, &customer.name, month.hours())?;
+            out.extend(role_relay::bill::bill(&customer, month, used));
+        }
+        Ok(out)
+    };
+    store.read(of).await
 }
 
 /// The whole ledger.

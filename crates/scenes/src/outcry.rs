@@ -3,14 +3,13 @@
 //! What it is: the peers' feedback loops. Each report is about a message that the peer took, as it
 //! took it. What it is not: the reader of reports; that is the product's. Begin with [`Outcry`].
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sim::{Got, Peer};
 use stdx::{Now, Span};
 use world::World;
 
-use crate::client::{self, Doors};
+use crate::client::{self, Doors, Way};
 use crate::letters::{Letter, token};
 use crate::scene::{Complaint, Form, Scene};
 
@@ -86,9 +85,10 @@ impl Outcry {
         let from = format!("feedback@{}", peer.greeting);
         let text = written(complaint, &got, (&from, &feedback), (&about.token, world.now()));
         let letter = Letter { sender: from, through: vec![feedback], ..about.clone() };
-        let to: SocketAddr = self.doors.smtp;
+        let helo = peer.greeting.clone();
+        let way = Way { from: peer.addresses[0], to: self.doors.smtp, helo, tls: false, login: None };
         for _ in 0..TRIES_MAX {
-            match client::once(world, &letter, (peer.addresses[0], to), (None, &text)).await {
+            match client::once(world, &letter, &way, &text).await {
                 Ok(()) => one.accepted = Some(world.now()),
                 Err(reply) if !reply.starts_with('5') => {
                     world.clock.sleep_until(world.now() + AGAIN).await;

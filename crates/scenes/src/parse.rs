@@ -81,7 +81,7 @@ fn scene(top: &Table<'_>) -> Option<Scene> {
             format!("write at most {LENGTH_MAX}"),
         );
     }
-    let senders = senders(top, &egresses, &mut names);
+    let senders = senders(top, (&egresses, &host), &mut names);
     let (peers, destinations) = cast::read(top, &mut names);
     let lists = cast::lists(top, &names);
     let records = cast::records(top);
@@ -93,7 +93,7 @@ fn scene(top: &Table<'_>) -> Option<Scene> {
     reports::feedback(top, &names, &host);
     let checks = checks::read(top, &names);
     let (mut peers, mut destinations) = (peers, destinations);
-    outside(&traffic, &mut peers, &mut destinations);
+    outside(&traffic, &senders, (&mut peers, &mut destinations));
     let scene = Scene {
         name: about.need("name", "\"R01\"", about.text("name")).map_or(String::new(), |t| t.value),
         title: about.text("title").map_or(String::new(), |t| t.value),
@@ -120,9 +120,15 @@ fn scene(top: &Table<'_>) -> Option<Scene> {
     Some(scene)
 }
 
-/// People outside, whose mail we hand on, have a host that takes what comes back to them.
-fn outside(traffic: &[Traffic], peers: &mut Vec<Peer>, destinations: &mut Vec<Destination>) {
-    let writers = traffic.iter().filter(|t| t.mark == Mark::Forward).flat_map(|t| t.from.iter().cloned());
+/// People outside, whose mail we hand on or relay, have a host that takes what comes back to them.
+fn outside(
+    traffic: &[Traffic],
+    senders: &[Sender],
+    (peers, destinations): (&mut Vec<Peer>, &mut Vec<Destination>),
+) {
+    let customers = senders.iter().filter(|s| s.customer.is_some()).flat_map(|s| s.accounts.iter().cloned());
+    let forwards = traffic.iter().filter(|t| t.mark == Mark::Forward).flat_map(|t| t.from.iter().cloned());
+    let writers = forwards.chain(customers);
     let mut domains = domains_of(&writers.collect::<Vec<_>>());
     domains.retain(|d| !destinations.iter().any(|x| x.domains.contains(d)));
     if domains.is_empty() {
@@ -214,6 +220,7 @@ fn host(top: &Table<'_>) -> Host {
             give_up_after: None,
             delay_notice_after: None,
             sessions_per_destination: None,
+            relay: false,
             feedback: None,
         };
     };
@@ -223,6 +230,7 @@ fn host(top: &Table<'_>) -> Host {
         give_up_after: table.span("give_up_after"),
         delay_notice_after: table.span("delay_notice_after"),
         sessions_per_destination: table.count("sessions_per_destination"),
+        relay: table.one_of("role", &["mail", "relay"]) == Some("relay"),
         feedback: table.text("feedback").map(|t| t.value.to_ascii_lowercase()),
     };
     table.done();
@@ -273,7 +281,7 @@ fn egresses(top: &Table<'_>, names: &mut Names) -> Vec<Egress> {
     all
 }
 
-fn senders(top: &Table<'_>, egresses: &[Egress], names: &mut Names) -> Vec<Sender> {
+fn senders(top: &Table<'_>, (egresses, host): (&[Egress], &Host), names: &mut Names) -> Vec<Sender> {
     let mut all: Vec<Sender> = Vec::new();
     for table in top.tables("sender") {
         let accounts = names_of(&table, "accounts");
@@ -296,6 +304,7 @@ fn senders(top: &Table<'_>, egresses: &[Egress], names: &mut Names) -> Vec<Sende
             dmarc: table.one_of("dmarc", &["none", "quarantine", "reject"]).unwrap_or("").to_owned(),
             dkim: table.flag("dkim").unwrap_or(false),
             accounts: accounts.clone(),
+            customer: reports::customer(&table, host),
             name,
         };
         enter(&table, &mut names.senders, &sender.name, accounts, table.at.clone());
@@ -458,9 +467,53 @@ fn orders(top: &Table<'_>) -> Vec<Order> {
     for table in top.tables("order") {
         let at = table.need("at", "\"30 min\"", table.span("at")).unwrap_or(Span::ZERO);
         if let Some(run) = table.need("run", "\"route pin far.example B\"", table.text("run")) {
-            all.push(Order { at, words: run.value.split_whitespace().map(str::to_owned).collect() });
+            all.push(Order { at, words: words(&run.value) });
         }
         table.done();
     }
     all
+}
+
+/// The words of a command line; quotes hold together what is one.
+fn words(line: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let (mut quoted, mut open) = (None, false);
+    for c in line.chars() {
+        match (c, quoted) {
+            ('"' | '\'', None) => {
+                quoted = Some(c);
+                if !open {
+                    all.push(String::new());
+                }
+                open = true;
+            }
+            (c, Some(quote)) if c == quote => quoted = None,
+            (c, None) if c.is_whitespace() => open = false,
+            (c, _) => {
+                if !open {
+                    all.push(String::new());
+                }
+                open = true;
+                all.last_mut().expect("a word is open").push(c);
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn quotes_hold_words_together() {
+        for (line, want) in [
+            ("route pin  x B", vec!["route", "pin", "x", "B"]),
+            (
+                "add acme --price \"30.00 USD\" --why ''",
+                vec!["add", "acme", "--price", "30.00 USD", "--why", ""],
+            ),
+            ("a b\"c d\"e", vec!["a", "bc de"]),
+        ] {
+            assert_eq!(super::words(line), want, "{line}");
+        }
+    }
 }

@@ -108,7 +108,8 @@ async fn direct(scene: &Scene, pace: Option<u64>, crew: &dyn Crew) -> Result<Rec
     let place =
         Place { net: &net, clock, port: ports.smtp, begin: terms.begin, tls: secrets.map(|s| s.wrap) };
     let cast = Cast::begin(scene, place).await?;
-    let played = Director { scene, terms, world, names, crew }.run(&cast).await;
+    let password = folder::password(scene, folder.path())?;
+    let played = Director { scene, terms, world, names, crew, password }.run(&cast).await;
     answering.abort();
     played
 }
@@ -146,7 +147,7 @@ async fn furnish(scene: &Scene, letters: &[Letter], terms: &Terms) -> Result<(),
 }
 
 fn open(data: &Path) -> Result<Store, String> {
-    Store::open(data, store::Settings::default(), &role_mail::schemas())
+    Store::open(data, store::Settings::default(), &farm::schemas())
         .map_err(|e| format!("The store in {} cannot be opened: {e}.", data.display()))
 }
 
@@ -156,6 +157,7 @@ struct Director<'s> {
     world: World,
     names: Names,
     crew: &'s dyn Crew,
+    password: std::path::PathBuf,
 }
 
 impl Director<'_> {
@@ -195,8 +197,8 @@ impl Director<'_> {
                 Happening::Record(n) => scene.records[n].enter(self.names.zones()),
                 Happening::Order(n) => {
                     given += 1;
-                    let words = scene.orders[n].words.clone();
-                    let line = words.join(" ");
+                    let words = folder::filled(&scene.orders[n].words, &self.password);
+                    let line = scene.orders[n].words.join(" ");
                     self.crew
                         .order(&self.terms.data, words)
                         .map_err(|why| format!("The order \"{line}\": {why}"))?;
@@ -251,6 +253,7 @@ impl Director<'_> {
             facts,
             asked: self.names.asked(),
             reports: Vec::new(),
+            bills: gather::bills(&store, end).await.map_err(says)?,
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
             orders,

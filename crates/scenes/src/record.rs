@@ -1,6 +1,7 @@
 //! All that was seen of a scene: by the senders, by the peers, in the mailboxes and the ledger.
 
 use ledger::Fact;
+use role_relay::bill::Bill;
 use sim::Stage;
 use stdx::{Now, Span};
 
@@ -25,6 +26,8 @@ pub struct Record {
     pub asked: Vec<Asked>,
     /// Complaints that peers reported to us.
     pub reports: Vec<Reported>,
+    /// What the relay's customers owe for the month.
+    pub bills: Vec<Bill>,
     /// What `route show` said at the end.
     pub routes: Vec<route::show::Row>,
     pub kills: u64,

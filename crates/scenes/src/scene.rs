@@ -40,6 +40,8 @@ pub struct Host {
     pub give_up_after: Option<Span>,
     pub delay_notice_after: Option<Span>,
     pub sessions_per_destination: Option<u64>,
+    /// It is a relay: its senders are customers of it.
+    pub relay: bool,
     /// Where complaints go.
     pub feedback: Option<String>,
 }
@@ -73,11 +75,22 @@ pub struct Relay {
 pub struct Sender {
     pub name: String,
     pub accounts: Vec<String>,
+    /// They are people of a customer of our relay.
+    pub customer: Option<Customer>,
     /// Text of the SPF record; empty for none.
     pub spf: String,
     /// `none`, `quarantine`, `reject`; empty for no record.
     pub dmarc: String,
     pub dkim: bool,
+}
+
+/// How a customer's server comes to our relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer {
+    pub name: String,
+    pub helo: String,
+    /// It logs in; else it is known by its address.
+    pub logs_in: bool,
 }
 
 /// Domains that behave alike.
@@ -377,8 +390,13 @@ impl Scene {
 
     /// Domains that are ours.
     pub fn own_domains(&self) -> Vec<String> {
-        let all: Vec<String> = self.senders.iter().flat_map(|s| s.accounts.iter().cloned()).collect();
-        domains_of(&all)
+        domains_of(&self.own_accounts())
+    }
+
+    /// People with a mailbox at our host.
+    pub fn own_accounts(&self) -> Vec<String> {
+        let ours = self.senders.iter().filter(|s| s.customer.is_none());
+        ours.flat_map(|s| s.accounts.iter().cloned()).collect()
     }
 
     /// Which egress a peer saw, by the source address; relays by the host they are.

@@ -5,8 +5,10 @@
 //! everybody waits. Begin with [`play`].
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use drive::TlsServer;
 use role_mail::gate::Gate;
 use role_mail::listen::{Port, listen};
 use role_mail::{Front, Site};
@@ -66,6 +68,9 @@ struct Stage<'s> {
     names: Names,
     begin: stdx::Now,
     roots: Arc<drive::Roots>,
+    password: PathBuf,
+    /// The relay's certificate.
+    door: Option<Arc<dyn TlsServer>>,
 }
 
 impl Stage<'_> {
@@ -77,7 +82,9 @@ impl Stage<'_> {
         // Certificates are valid by the system's clock, whatever the scene's says.
         let secrets = folder::secrets(scene, folder.path(), host::SystemClock.now())?;
         let roots = folder::roots(secrets.as_ref())?;
-        let stage = Stage { scene, city, names, begin, roots };
+        let password = folder::password(scene, folder.path())?;
+        let door = folder::door(scene, folder.path(), host::SystemClock.now())?;
+        let stage = Stage { scene, city, names, begin, roots, password, door };
         stage.run(secrets.map(|s| s.wrap), orders).await
     }
 
@@ -90,7 +97,7 @@ impl Stage<'_> {
                 .await?;
         let table = self.snds().await?;
         let letters = Arc::new(letters::draw(scene, begin));
-        let store = Store::in_memory(memory(), &role_mail::schemas()).map_err(says)?;
+        let store = Store::in_memory(memory(), &farm::schemas()).map_err(says)?;
         farm::furnish(&store, scene, &letters, begin).await.map_err(says)?;
         let mut house = self.house(store).await?;
         clock.sleep_until(begin).await;
@@ -111,8 +118,8 @@ impl Stage<'_> {
                 Happening::Record(n) => scene.records[n].enter(self.names.zones()),
                 Happening::Order(n) => {
                     given += 1;
-                    let words = scene.orders[n].words.clone();
-                    let line = words.join(" ");
+                    let words = folder::filled(&scene.orders[n].words, &self.password);
+                    let line = scene.orders[n].words.join(" ");
                     orders(house.site.clone(), words)
                         .await
                         .map_err(|why| format!("The order \"{line}\": {why}"))?;
@@ -144,6 +151,7 @@ impl Stage<'_> {
             facts,
             asked: self.names.asked(),
             reports,
+            bills: gather::bills(&store, end).await.map_err(says)?,
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
             orders: given,
@@ -176,6 +184,11 @@ impl Stage<'_> {
             let at = SocketAddr::new(scene.host.address, port);
             let listener =
                 world.net.listen(at).await.map_err(|e| format!("Our host cannot listen on {at}: {e}."))?;
+            if let Some(door) = self.door.clone().filter(|_| front == Front::Submission) {
+                let (relay, port) = farm::relay_door(&site, scene, listener, door);
+                tasks.spawn(role_relay::listen(relay, port, stopped.clone()));
+                continue;
+            }
             let port = Port { front, implicit_tls: false, listener, certificates: None };
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }

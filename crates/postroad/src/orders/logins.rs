@@ -47,7 +47,9 @@ pub(super) async fn list(site: &Site, account: Option<&str>, failed: bool) -> An
     let facts = facts.map_err(says)?;
     let wanted = account.map(|text| super::address(text).map(|a| a.key())).transpose()?;
     let mut ways: Vec<(Way, Seen)> = gather(&facts).into_iter().collect();
-    ways.retain(|(way, _)| wanted.as_ref().is_none_or(|a| way.account == *a) && (!failed || !way.cause.is_empty()));
+    ways.retain(|(way, _)| {
+        wanted.as_ref().is_none_or(|a| way.account == *a) && (!failed || !way.cause.is_empty())
+    });
     ways.sort_by(|(a, x), (b, y)| (&a.account, y.last).cmp(&(&b.account, x.last)));
     ways.truncate(ROWS_MAX);
     let rows: Vec<Value> = ways.iter().map(json_row).collect();
@@ -106,7 +108,8 @@ fn text(ways: &[(Way, Seen)]) -> String {
     if ways.is_empty() {
         return "No such log-in is on record.\n".to_owned();
     }
-    let head = ["account", "how", "TLS", "mechanism", "name used", "program", "from", "times", "last", "result"];
+    let head =
+        ["account", "how", "TLS", "mechanism", "name used", "program", "from", "times", "last", "result"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (way, seen) in ways {
         let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
@@ -144,10 +147,20 @@ mod tests {
     #[test]
     fn alike_log_ins_are_one_row_and_the_nameless_get_a_likely_name() {
         let bob = Address::parse("bob@x.example").expect("an address");
-        let fact = |kind, at| Fact::new(kind, Now(at)).with("from", "192.0.2.1").with("front", "imap").with("port", 993);
+        let fact = |kind, at| {
+            Fact::new(kind, Now(at)).with("from", "192.0.2.1").with("front", "imap").with("port", 993)
+        };
         let facts = [
-            fact("login.ok", 1).about(&bob).with("via", "PLAIN").with("tls", "TLSv1.3").with("name", "mail27.x.example"),
-            fact("login.ok", 5).about(&bob).with("via", "PLAIN").with("tls", "TLSv1.3").with("name", "mail27.x.example"),
+            fact("login.ok", 1)
+                .about(&bob)
+                .with("via", "PLAIN")
+                .with("tls", "TLSv1.3")
+                .with("name", "mail27.x.example"),
+            fact("login.ok", 5)
+                .about(&bob)
+                .with("via", "PLAIN")
+                .with("tls", "TLSv1.3")
+                .with("name", "mail27.x.example"),
             fact("login.failed", 9).with("cause", "tls_too_old"),
         ];
         let ways: Vec<(Way, Seen)> = gather(&facts).into_iter().collect();
@@ -155,6 +168,11 @@ mod tests {
         let old = ways.iter().find(|(w, _)| w.cause == "tls_too_old").expect("is there");
         assert!(old.0.guessed && old.0.account == "bob@x.example");
         let shown = text(&ways);
-        assert!(shown.contains("bob@x.example?") && shown.contains("mail27.x.example") && shown.contains("TLS 1.0"), "{shown}");
+        assert!(
+            shown.contains("bob@x.example?")
+                && shown.contains("mail27.x.example")
+                && shown.contains("TLS 1.0"),
+            "{shown}"
+        );
     }
 }

@@ -8,11 +8,11 @@ mod status;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
+use crate::cli::customer::CustomerVerb;
 use crate::cli::{
     AccountVerb, AliasVerb, CheckVerb, Cli, DomainVerb, EgressVerb, LinkVerb, ListsVerb, PasswordArgs,
     QueueVerb, RouteVerb, Switch, TlsVerb, Verb,
 };
-use crate::cli::customer::CustomerVerb;
 use crate::orders::{self, Order, Reply};
 use crate::{control, house, place, serve, status_site, up};
 

@@ -1,9 +1,12 @@
-//! Measures of complaints: whose they were, and who may learn of them.
+//! Measures of complaints (whose they were, and who may learn of them) and of bills.
 
 use std::collections::BTreeSet;
 
 use ledger::Fact;
 
+use role_relay::bill::Bill;
+
+use super::Value;
 use super::look::Look;
 use crate::outcry::Reported;
 
@@ -50,4 +53,22 @@ pub fn shown(look: &Look<'_>) -> usize {
         all.extend(report.recipients.iter().filter(holds));
     }
     all.len()
+}
+
+/// Bills of the customers whose people are asked for.
+pub fn bills<'l>(look: &'l Look<'_>) -> impl Iterator<Item = &'l Bill> + 'l {
+    let asked = |bill: &Bill| {
+        let mut theirs = look
+            .scene
+            .senders
+            .iter()
+            .filter(|s| s.customer.as_ref().is_some_and(|c| c.name == bill.customer));
+        theirs.any(|s| s.accounts.iter().any(|a| look.filter.from.contains(a)))
+    };
+    look.record.bills.iter().filter(move |b| look.filter.from.is_empty() || asked(b))
+}
+
+pub fn bill(look: &Look<'_>) -> Value {
+    let lines: Vec<&str> = bills(look).flat_map(|b| b.lines.iter().map(String::as_str)).collect();
+    if lines.is_empty() { Value::Nothing } else { Value::Text(lines.join(" / ")) }
 }

@@ -52,7 +52,9 @@ fn said(table: &Table<'_>, that: &At<String>) -> Option<(String, Op, Bound)> {
         };
         return wrong(format!("nothing called \"{measure}\" is measured"), remedy);
     }
-    match read_bound(bound) {
+    // What stands on a bill begins with a number and is a word all the same.
+    let read = if measure == "bill" { Some(Bound::Text(bound.to_owned())) } else { read_bound(bound) };
+    match read {
         Some(bound) => Some((measure.to_owned(), op, bound)),
         None => wrong(
             format!("\"{bound}\" is no bound"),

@@ -1,10 +1,11 @@
-//! What others tell us about our mail: complaints, and SNDS.
+//! What others are to us: customers of our relay, and those who tell us about our mail (complaints,
+//! SNDS).
 
 use stdx::Span;
 
 use super::{Names, refer, writers};
 use crate::file::Table;
-use crate::scene::{Complaint, Form, Host, Mark, Snds, domains_of};
+use crate::scene::{Complaint, Customer, Form, Host, Mark, Snds, domains_of};
 
 /// Most reports of one [[complaint]].
 const MESSAGES_MAX: u64 = 1000;
@@ -80,4 +81,24 @@ pub(super) fn feedback(top: &Table<'_>, names: &Names, host: &Host) {
             "write feedback = \"feedback@home.example\", in a domain of a [[sender]]",
         );
     }
+}
+
+/// How the senders of a [[sender]] come to us, if our host is a relay.
+pub(super) fn customer(table: &Table<'_>, host: &Host) -> Option<Customer> {
+    let name = table.text("customer");
+    let helo = table.text("helo").map(|t| t.value);
+    let logs_in = table.flag("logs_in").unwrap_or(true);
+    match (&name, host.relay) {
+        (None, true) => {
+            table.need::<()>("customer", "\"acme\": a relay's senders are its customers", None);
+        }
+        (Some(name), false) => table.fault(
+            name.at.clone(),
+            "only a relay has customers",
+            "write role = \"relay\" in [host], or leave customer out",
+        ),
+        _ => {}
+    }
+    let helo = helo.unwrap_or_else(|| "server.local".into());
+    name.map(|name| Customer { name: name.value, helo, logs_in })
 }
