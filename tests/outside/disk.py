@@ -177,13 +177,13 @@ def chatter(host, until, kind):
 
 @as_root
 def test_r07a_logs_stay_within_their_budget_and_a_full_log_disk_stops_no_mail():
-    budget = 64 << 10
+    budget = 40 << 10
     host = Host(extra="[limits]\nsessions_per_address = 1000")
     logs = os.path.join(host.dir, "logs")
     small_disk(logs, 32)
     try:
         host.write(host.text.replace("file = \"%s/log\"\nbudget = \"1 MiB\"" % host.dir,
-                                     "level = \"debug\"\nfile = \"%s/log\"\nbudget = \"64 KiB\"" % logs))
+                                     "level = \"debug\"\nfile = \"%s/log\"\nbudget = \"40 KiB\"" % logs))
         host.log = lambda: "".join(open(p, errors="replace").read() for p in glob.glob(logs + "/log*"))
         host.people()
         host.start()
@@ -339,23 +339,38 @@ FAULTS = (
 )
 
 
+class Failing:
+    """Calls of the host on files of its data folder fail while it lasts; `when` counts in each thread."""
+
+    def __init__(self, host, calls, error, when, folders=("*", "segments/*")):
+        self.out = os.path.join(host.dir, "strace.%s.%s.%d" % (calls, error, len(folders)))
+        files = []
+        for path in [p for folder in folders for p in glob.glob(os.path.join(host.dir, "data", folder))]:
+            if os.path.isfile(path):
+                files += ["-P", path]
+        self.command = ["strace", "-f", "-p", str(host.process.pid), "-o", self.out, "-e", "trace=" + calls,
+                        "-e", "inject=%s:error=%s:when=%s" % (calls, error, when)] + files
+
+    def __enter__(self):
+        self.tracer = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # It says "attached" once the calls are watched.
+        assert "attached" in self.tracer.stderr.readline(), "strace cannot attach"
+        return self
+
+    def __exit__(self, *_):
+        self.tracer.send_signal(signal.SIGINT)
+        self.tracer.communicate(timeout=10)
+
+    def met(self):
+        with open(self.out, errors="replace") as f:
+            return f.read().count("(INJECTED)")
+
+
 def inject(host, call, error, seconds=1.2):
-    """Every thread's first such call under the data folder fails once. Returns how many did."""
-    out = os.path.join(host.dir, "strace.%s.%s" % (call, error))
-    files = []
-    for path in glob.glob(os.path.join(host.dir, "data", "*")) + glob.glob(os.path.join(host.dir, "data", "segments", "*")):
-        if os.path.isfile(path):
-            files += ["-P", path]
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(host.process.pid), "-o", out, "-e", "trace=" + call,
-                               "-e", "inject=%s:error=%s:when=1" % (call, error)] + files,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    """Every thread's first such call fails once. Returns how many did."""
+    with Failing(host, call, error, "1") as failing:
         time.sleep(seconds)
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(10)
-    with open(out, errors="replace") as f:
-        return f.read().count("(INJECTED)")
+    return failing.met()
 
 
 @as_root
@@ -395,6 +410,80 @@ def test_r08_single_errors_of_the_disk_lose_and_double_nothing():
         took = again(host)
         assert took <= 3, took
         settle_accounts(host, acked)
+        assert "sound" in host.cli("verify").stdout
+    finally:
+        host.close()
+
+
+READS = "preadv2,preadv,pread64"
+
+
+def fetched(host, count):
+    """The text of each message, or None where the host said that it cannot."""
+    out, client = [], imap(host)
+    for n in range(1, count + 1):
+        try:
+            kind, data = client.fetch(str(n), "(BODY.PEEK[])")
+            out.append(data[0][1] if kind == "OK" and data and isinstance(data[0], tuple) else None)
+        except (imaplib.IMAP4.error, OSError):
+            client = imap(host)
+            out.append(None)
+    client.logout()
+    return out
+
+
+def serves(host):
+    try:
+        imap(host).logout()
+        return True
+    except (imaplib.IMAP4.error, OSError):
+        return False
+
+
+@as_root
+def test_r41_read_errors_are_told_as_such_and_nothing_wrong_is_served():
+    host = Host()
+    try:
+        host.people()
+        host.start()
+        sent = [lab.token() for _ in range(20)]
+        for token in sent:
+            assert send(host, token, 5000)[0] == 250
+        # What was just delivered is still in memory; after a start it is not.
+        host.stop()
+        os.remove(os.path.join(host.dir, "log"))
+        host.start()
+        # First the segments alone: the index answers, the texts cannot be had, and mail goes on.
+        new = lab.token()
+        with Failing(host, READS, "EIO", "1+", ["segments/*"]) as failing:
+            during = fetched(host, len(sent))
+            assert send(host, new)[0] == 250, "texts cannot be read, and mail stopped"
+        assert failing.met() >= len(sent), "only %d reads were made to fail" % failing.met()
+        wrong = [n for n, text in enumerate(during) if text is not None and b"the token is " + sent[n].encode() not in text]
+        assert not wrong, "wrong or empty texts were served: %s" % wrong
+        print("# %d reads failed; %d of %d texts could not be had then" % (failing.met(), during.count(None), len(during)))
+        sent.append(new)
+        assert all(text and sent[n].encode() in text for n, text in enumerate(fetched(host, len(sent)))), "a text stayed away"
+        # Then the index too: no session is better than a wrong one, and a 4xx better than a 250.
+        new = lab.token()
+        with Failing(host, READS, "EIO", "1+") as failing:
+            serves(host)
+            try:
+                code = send(host, new)[0]
+            except (OSError, smtplib.SMTPException):
+                code = 0
+        assert failing.met() > 0, "no read was made to fail"
+        assert host.process.poll() is None, "the host ended"
+        assert code < 500, "errors of our disk are nobody's fault: %d" % code
+        print("# with the index unreadable mail was answered %d" % code)
+        began = time.monotonic()
+        assert wait_for(lambda: serves(host), 10, 0.2), "the disk can be read again, the host cannot; its log ends:\n" + host.log()[-2000:]
+        print("# serves again %.1f s after the errors ended" % (time.monotonic() - began))
+        after = fetched(host, len(sent))
+        assert all(text and sent[n].encode() in text for n, text in enumerate(after)), "a text is missing after the errors"
+        if code != 250:
+            assert send(host, new)[0] == 250
+        settle_accounts(host, sent + [new])
         assert "sound" in host.cli("verify").stdout
     finally:
         host.close()
