@@ -182,13 +182,9 @@ async fn r26_the_data_centre_is_dark_for_75_minutes_and_the_site_tells_it() {
     assert!(public.is_some_and(|after| after <= Span::mins(2)), "public after {public:?}");
     assert_eq!(answered, asked, "the site answers throughout");
     assert!(green.is_some_and(|after| after <= Span::mins(8)), "green {green:?} after the return");
-    assert_eq!(
-        served.snapshot.incidents.len(),
-        1,
-        "one cause, one incident: {:?}",
-        served.snapshot.incidents
-    );
-    let incident = &served.snapshot.incidents[0];
+    let incidents = &served.snapshot.incidents;
+    assert_eq!(incidents.len(), 1, "one cause, one incident: {incidents:?}");
+    let incident = &incidents[0];
     assert_eq!(incident.stage, Stage::Resolved);
     let resolved = Now(incident.resolved.expect("over")).since(dark.expect("it was dark"));
     assert!(resolved >= DARK && resolved <= Span::mins(83), "it lasted {resolved}");

@@ -103,8 +103,7 @@ impl Stage<'_> {
         clock.sleep_until(begin).await;
         let before = tasks();
         let (handed, reports) = (self.send(&letters), self.complain(&letters, &cast));
-        let mut happenings = happenings(scene);
-        let (mut kills, mut given) = (0, 0);
+        let (mut happenings, mut kills, mut given) = (happenings(scene), 0, 0);
         while let Some((at, happening)) = happenings.pop() {
             clock.sleep_until(begin + at).await;
             match happening {
