@@ -79,9 +79,11 @@ impl Crew for ThisProgram<'_> {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
     }
 
-    fn order(&self, data: &Path, words: Vec<String>) -> Result<(), String> {
+    fn order(&self, data: &Path, words: Vec<String>) -> Result<String, String> {
         let order = order(words)?;
-        control::ask(data, &order, &mut |_, _, _| {}).unwrap_or(Err("the host does not run".into())).map(drop)
+        control::ask(data, &order, &mut |_, _, _| {})
+            .unwrap_or(Err("the host does not run".into()))
+            .map(|reply| reply.text)
     }
 }
 
@@ -157,7 +159,7 @@ fn virtually(scene: &Scene) -> Result<Record, String> {
     scenes::stage::play(scene, &|site: Site, words: Vec<String>| {
         Box::pin(async move {
             let order = order(words)?;
-            orders::carry_out(&site, order).await.map(drop)
+            orders::carry_out(&site, order).await.map(|reply| reply.text)
         })
     })
 }

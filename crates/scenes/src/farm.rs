@@ -68,6 +68,7 @@ pub fn settings(scene: &Scene, ports: Ports, now: Now) -> Settings {
             warm_up_since: egress.new_since.map(|ago| Now(now.0.saturating_sub(ago.0))),
             network: egress.network.clone(),
             must_pass: egress.preflight,
+            cnames: egress.relay.as_ref().map_or_else(Vec::new, |r| r.cnames.clone()),
             ..EgressRules::default()
         };
         settings.egress_rules.insert(egress.name.clone(), rules);

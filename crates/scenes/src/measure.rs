@@ -69,6 +69,7 @@ pub const MEASURES: &[(&str, &str)] = &[
     ),
     ("bill", "what stands on the relay's bill for a customer (`from`), its sums separated by ` / `"),
     ("billed", "recipients that are on the relay's bills"),
+    ("answers", "orders whose answer holds `text`"),
     ("operator_actions", "orders that the operator gave"),
     ("restarts", "times our host was killed"),
     ("dns_queries", "questions to block lists; with `zone`, to that one"),
@@ -119,10 +120,16 @@ pub fn take(scene: &Scene, record: &Record, measure: &str, filter: &Filter) -> V
         "complainers_shown" => count(complaints::shown(&look)),
         "bill" => complaints::bill(&look),
         "billed" => Value::Count(complaints::bills(&look).map(|b| b.recipients).sum()),
-        "operator_actions" => Value::Count(record.orders),
+        "answers" => count(answers(&look)),
+        "operator_actions" => count(record.answers.iter().filter(|(n, _)| !scene.orders[*n].looks).count()),
         "restarts" => Value::Count(record.kills),
         "memory_max" => record.memory_max.map_or(Value::Nothing, |b| Value::Count(b >> 20)),
         "tasks_leaked" => record.tasks.map_or(Value::Nothing, |(a, b)| count(b.saturating_sub(a))),
         other => decisions::take(&look, other),
     }
+}
+
+fn answers(look: &Look<'_>) -> usize {
+    let holds = |(_, a): &&(usize, String)| look.filter.text.as_ref().is_none_or(|t| a.contains(t.as_str()));
+    look.record.answers.iter().filter(holds).count()
 }

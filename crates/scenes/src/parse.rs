@@ -260,6 +260,7 @@ fn egresses(top: &Table<'_>, names: &mut Names) -> Vec<Egress> {
                 None
             }
         };
+        let cnames = cnames(&table);
         let verified = table.texts("verified").into_iter().map(|t| t.value).collect::<Vec<_>>();
         all.push(Egress {
             name: name.value,
@@ -271,12 +272,28 @@ fn egresses(top: &Table<'_>, names: &mut Names) -> Vec<Egress> {
             network: table.text("network").map(|t| t.value),
             preflight: table.flag("preflight").unwrap_or(false),
             records: table.flag("records").unwrap_or(true),
-            relay: table.text("relay").map(|t| Relay { host: t.value, login }),
+            relay: table.text("relay").map(|t| Relay { host: t.value, cnames, login }),
         });
         table.done();
     }
     if all.is_empty() {
         top.fault(0..0, "there is no [[egress]]", "write at least one, with name and address");
+    }
+    all
+}
+
+/// `"em1 return.relay.example"`: a label and what it must lead to.
+fn cnames(table: &Table<'_>) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for text in table.texts("relay_cnames") {
+        match text.value.split_once(' ') {
+            Some((label, target)) => all.push((label.to_owned(), target.trim().to_owned())),
+            None => table.fault(
+                text.at,
+                format!("\"{}\" names no target", text.value),
+                "write a label and its target: relay_cnames = [\"em1 return.relay.example\"]",
+            ),
+        }
     }
     all
 }
@@ -467,7 +484,7 @@ fn orders(top: &Table<'_>) -> Vec<Order> {
     for table in top.tables("order") {
         let at = table.need("at", "\"30 min\"", table.span("at")).unwrap_or(Span::ZERO);
         if let Some(run) = table.need("run", "\"route pin far.example B\"", table.text("run")) {
-            all.push(Order { at, words: words(&run.value) });
+            all.push(Order { at, words: words(&run.value), looks: table.flag("looks").unwrap_or(false) });
         }
         table.done();
     }

@@ -54,7 +54,7 @@ pub struct Terms {
 /// What the door does for a scene: it starts the host's process and carries orders to it.
 pub trait Crew {
     fn start(&self, terms: &Terms) -> std::io::Result<Child>;
-    fn order(&self, data: &Path, words: Vec<String>) -> Result<(), String>;
+    fn order(&self, data: &Path, words: Vec<String>) -> Result<String, String>;
 }
 
 /// Plays a scene on sockets.
@@ -181,7 +181,7 @@ impl Director<'_> {
             true => None,
             false => Some(snds::open(&self.world, scene, self.terms.ports.web(), begin).await?),
         };
-        let (mut kills, mut given) = (0, 0);
+        let (mut kills, mut answers) = (0, Vec::new());
         let mut happenings = happenings(scene);
         while let Some((at, happening)) = happenings.pop() {
             clock.sleep_until(begin + at).await;
@@ -196,12 +196,9 @@ impl Director<'_> {
                 }
                 Happening::Record(n) => scene.records[n].enter(self.names.zones()),
                 Happening::Order(n) => {
-                    given += 1;
                     let words = folder::filled(&scene.orders[n].words, &self.password);
-                    let line = scene.orders[n].words.join(" ");
-                    self.crew
-                        .order(&self.terms.data, words)
-                        .map_err(|why| format!("The order \"{line}\": {why}"))?;
+                    let answer = self.crew.order(&self.terms.data, words);
+                    answers.push((n, answer.map_err(|why| scene.orders[n].failed(&why))?));
                 }
             }
         }
@@ -212,7 +209,7 @@ impl Director<'_> {
         crying.abort();
         table.iter().for_each(tokio::task::JoinHandle::abort);
         let handed = handed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut record = self.record(cast, (letters, handed), (kills, given, process.peak), end).await?;
+        let mut record = self.record(cast, (letters, handed), (kills, answers, process.peak), end).await?;
         record.reports = reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(record)
     }
@@ -233,7 +230,7 @@ impl Director<'_> {
         &self,
         cast: &Cast,
         (letters, handed): (Arc<Vec<Letter>>, Vec<Handed>),
-        (kills, orders, peak): (u64, u64, u64),
+        (kills, answers, peak): (u64, Vec<(usize, String)>, u64),
         end: Now,
     ) -> Result<Record, String> {
         let says = |e: store::StoreError| format!("The store: {e}.");
@@ -256,7 +253,7 @@ impl Director<'_> {
             bills: gather::bills(&store, end).await.map_err(says)?,
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
-            orders,
+            answers,
             memory_max: Some(peak),
             tasks: None,
         })

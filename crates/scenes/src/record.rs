@@ -31,8 +31,8 @@ pub struct Record {
     /// What `route show` said at the end.
     pub routes: Vec<route::show::Row>,
     pub kills: u64,
-    /// Actions of the operator.
-    pub orders: u64,
+    /// What was answered to orders, by their places in the scene.
+    pub answers: Vec<(usize, String)>,
     /// Most memory the host's process used, where it had one.
     pub memory_max: Option<u64>,
     /// Tasks before the first letter and at the end.

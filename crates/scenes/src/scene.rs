@@ -67,6 +67,8 @@ pub struct Egress {
 #[derive(Clone, Debug)]
 pub struct Relay {
     pub host: String,
+    /// Records it wants under each sender domain: label and target.
+    pub cnames: Vec<(String, String)>,
     pub login: Option<(String, String)>,
 }
 
@@ -223,6 +225,8 @@ pub enum Broken {
 pub struct Order {
     pub at: Span,
     pub words: Vec<String>,
+    /// It only looks: no action of the operator.
+    pub looks: bool,
 }
 
 /// Somebody at a peer complains about mail of ours.
@@ -256,6 +260,13 @@ pub struct Snds {
     pub address: IpAddr,
     /// As it stands in the table.
     pub colour: &'static str,
+}
+
+impl Order {
+    /// What is said when it could not be carried out.
+    pub fn failed(&self, why: &str) -> String {
+        format!("The order \"{}\": {why}", self.words.join(" "))
+    }
 }
 
 /// A measured value and its bound.

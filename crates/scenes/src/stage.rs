@@ -39,7 +39,7 @@ const SEGMENT_MAX: Bytes = Bytes::kib(256);
 
 /// Carries out an operator's order on the host that runs; `Err` says why it could not.
 pub type Orders<'o> =
-    &'o dyn Fn(Site, Vec<String>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + 'o>>;
+    &'o dyn Fn(Site, Vec<String>) -> std::pin::Pin<Box<dyn Future<Output = Result<String, String>> + 'o>>;
 
 /// Plays a scene in virtual time.
 pub fn play(scene: &Scene, orders: Orders<'_>) -> Result<Record, String> {
@@ -103,7 +103,7 @@ impl Stage<'_> {
         clock.sleep_until(begin).await;
         let before = tasks();
         let (handed, reports) = (self.send(&letters), self.complain(&letters, &cast));
-        let (mut happenings, mut kills, mut given) = (happenings(scene), 0, 0);
+        let (mut happenings, mut kills, mut answers) = (happenings(scene), 0, Vec::new());
         while let Some((at, happening)) = happenings.pop() {
             clock.sleep_until(begin + at).await;
             match happening {
@@ -116,12 +116,9 @@ impl Stage<'_> {
                 }
                 Happening::Record(n) => scene.records[n].enter(self.names.zones()),
                 Happening::Order(n) => {
-                    given += 1;
                     let words = folder::filled(&scene.orders[n].words, &self.password);
-                    let line = scene.orders[n].words.join(" ");
-                    orders(house.site.clone(), words)
-                        .await
-                        .map_err(|why| format!("The order \"{line}\": {why}"))?;
+                    let answer = orders(house.site.clone(), words).await;
+                    answers.push((n, answer.map_err(|why| scene.orders[n].failed(&why))?));
                 }
             }
         }
@@ -153,7 +150,7 @@ impl Stage<'_> {
             bills: gather::bills(&store, end).await.map_err(says)?,
             routes: gather::routes(&store, end).await.map_err(says)?,
             kills,
-            orders: given,
+            answers,
             memory_max: None,
             tasks: Some((before, after)),
         })

@@ -28,7 +28,7 @@ fn the_documentation_knows_every_measure_and_its_example_is_right() {
     }
     let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let scene = Scene::parse("drills.md", example).unwrap_or_else(|faults| panic!("{faults}"));
-    let record = scenes::stage::play(&scene, &|_, _| Box::pin(async { Ok(()) })).expect("played");
+    let record = scenes::stage::play(&scene, &|_, _| Box::pin(async { Ok(String::new()) })).expect("played");
     let report = scenes::verdict::judge(&scene, &record, false);
     assert!(report.passed(), "{}", report.text());
 }
