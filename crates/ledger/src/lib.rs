@@ -131,7 +131,8 @@ pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
         fact.detail_text(),
     ))?;
     let id = conn.last_insert_rowid();
-    let mut enter = conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    let mut enter =
+        conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
     for key in keys(fact) {
         enter.execute((id / CHAPTER, key.hash(), id))?;
     }
@@ -208,6 +209,11 @@ pub fn walk(conn: &Connection, id: MessageId) -> Result<Vec<Fact>, StoreError> {
     }
     facts.sort_by_key(|f| f.id);
     Ok(facts)
+}
+
+/// The newest `limit` facts of one message, oldest of them first.
+pub fn of_message(conn: &Connection, id: MessageId, limit: usize) -> Result<Vec<Fact>, StoreError> {
+    under(conn, &Key::Message(id), limit)
 }
 
 /// The newest `limit` facts of one session, oldest of them first.

@@ -46,6 +46,9 @@ pub enum Fact {
         mx: String,
         code: u16,
         reply: String,
+        /// `delivered`, `refused`, `deferred` or `failed`; others are skipped.
+        #[serde(default)]
+        became: String,
     },
     /// Something an operator should know.
     Alarm { at: At, cause: String, says: String, over: bool },

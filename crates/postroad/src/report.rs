@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Fact, Parcel};
 use role_mail::Site;
+use role_relay::outcomes;
 use route::board::Word;
 use stdx::{Now, Span};
 use store::StoreError;
@@ -44,6 +46,11 @@ pub fn areas(data: &std::path::Path, log: Option<&std::path::Path>) -> Vec<Area>
     all.into_iter().flatten().filter(|area| own(area)).collect()
 }
 
+/// Batches of outcomes told in one round.
+const BATCHES_MAX: usize = 10;
+/// The sender reads first what the last run knew of routes.
+const FIRST: Span = Span::secs(3);
+
 /// Begins to tell every peer that has an address.
 pub fn begin(config: &config::Config, house: &House) -> Result<JoinHandle<()>, String> {
     let mut peers = Vec::new();
@@ -58,6 +65,8 @@ pub fn begin(config: &config::Config, house: &House) -> Result<JoinHandle<()>, S
         areas: areas(&config.data, config.log.file.as_deref()),
         name: config.host_name.clone(),
         key: Arc::new(key),
+        relays: config.role == config::Role::Relay,
+        serial: AtomicU64::new(0),
     };
     Ok(tokio::spawn(teller.run(peers)))
 }
@@ -67,6 +76,9 @@ struct Teller {
     areas: Vec<Area>,
     name: String,
     key: Arc<link::Key>,
+    /// Mail hosts hear what became of their mail.
+    relays: bool,
+    serial: AtomicU64,
 }
 
 /// One that we tell, and when it last answered.
@@ -86,6 +98,7 @@ impl Teller {
         if let Err(why) = self.forget_silences().await {
             tracing::warn!("old notes of silent peers stay: {why}");
         }
+        self.site.world().clock.sleep_until(self.site.now() + FIRST).await;
         let began = self.site.now();
         let watcher = |(name, url)| Watcher { name, url, answered: None, began, silent: None, back: None };
         let mut watchers: Vec<Watcher> = peers.into_iter().map(watcher).collect();
@@ -94,7 +107,7 @@ impl Teller {
             let mut facts = facts(&self.site, &self.areas).await;
             facts.extend(watchers.iter().filter_map(|w| alarm(w, self.site.now())));
             for watcher in &mut watchers {
-                let answer = self.tell(&watcher.url, facts.clone()).await;
+                let answer = self.tell_all(&watcher.name, &watcher.url, facts.clone()).await;
                 if let Err(why) = self.heard(watcher, answer).await {
                     tracing::error!("the store did not note how {} stands: {why}", watcher.name);
                 }
@@ -144,10 +157,38 @@ impl Teller {
         self.site.store().commit(Vec::new(), forget).await
     }
 
+    /// The state of things; from a relay also what became of mail, until nothing is left to tell.
+    async fn tell_all(&self, name: &str, url: &Url, facts: Vec<Fact>) -> Result<(), String> {
+        self.tell(url, facts).await?;
+        for _ in 0..BATCHES_MAX {
+            if !self.relays {
+                break;
+            }
+            let (store, now) = (self.site.store(), self.site.now());
+            let peer = name.to_owned();
+            let due = store.read(move |conn| outcomes::due(conn, &peer, now)).await;
+            let (facts, mark) = due.map_err(|e| e.to_string())?;
+            let more = facts.len() >= outcomes::BATCH;
+            if !facts.is_empty() {
+                self.tell(url, facts).await?;
+            }
+            let peer = name.to_owned();
+            let moved = store.commit(Vec::new(), move |batch| outcomes::told(batch, &peer, mark));
+            moved.await.map_err(|e| e.to_string())?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn tell(&self, url: &Url, facts: Vec<Fact>) -> Result<(), String> {
         let now = self.site.now();
-        // The time as serial number needs no memory and never goes back.
-        let parcel = Parcel { from: self.name.clone(), serial: now.ms(), at: now, facts };
+        // The time as serial number needs no memory and never goes back; two within a millisecond
+        // are told apart.
+        let serial = now.ms().max(self.serial.load(Ordering::Relaxed) + 1);
+        self.serial.store(serial, Ordering::Relaxed);
+        let parcel = Parcel { from: self.name.clone(), serial, at: now, facts };
         let url = Url { path: format!("{}link", url.path), ..url.clone() };
         let ask = Ask::post(url, "application/octet-stream", link::seal(&parcel, &self.key));
         let ask = Ask { limit: LIMIT, ..ask };
@@ -245,7 +286,7 @@ fn routes(site: &Site, now: Now) -> Vec<Fact> {
                 egress: egress.name.clone(),
                 group: group.to_owned(),
                 state: state.to_owned(),
-                since: now.ms(),
+                since: row.and_then(|r| r.evidence.iter().map(|e| e.at).min()).unwrap_or(now.ms()),
                 evidence: evidence.unwrap_or_default(),
             });
         }

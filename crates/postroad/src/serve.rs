@@ -219,6 +219,7 @@ pub fn settings(config: &Config) -> Settings {
         },
         list_channel_binding: config.access.list_channel_binding,
         trusted_networks: config.access.trusted_networks.clone(),
+        peers: config.peers.iter().map(ways::peer).collect(),
         ledger_keeps: config.ledger_keeps,
         ledger_rows_max: config.ledger_rows_max,
         ..Settings::new(&config.host_name)

@@ -22,6 +22,11 @@ pub fn egress(egress: &config::Egress) -> Egress {
     Egress { name: egress.name.clone(), source: egress.source, helo: egress.helo.clone(), relay }
 }
 
+/// A host of ours whose word counts; what was taken from it stands in the store.
+pub fn peer(peer: &config::Peer) -> link::Peer {
+    link::Peer { name: peer.name.clone(), public: peer.key.clone(), last: 0 }
+}
+
 pub fn rules(egress: &config::Egress) -> EgressRules {
     let rules = &egress.rules;
     let seen: Vec<IpAddr> = if rules.addresses.is_empty() {

@@ -2,7 +2,8 @@
 //! counters. Pages for people live in fronts of their own.
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -12,6 +13,7 @@ use web::page::{answer, escape};
 use world::Connection;
 
 use crate::Site;
+use crate::peers::{self, Taken};
 
 /// Bodies of requests are small here: an Autodiscover question.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -32,7 +34,8 @@ pub fn router(site: Site) -> Router {
         .route("/Autodiscover/Autodiscover.xml", post(autodiscover))
         .route("/apple.mobileconfig", get(mobileconfig))
         .route("/.well-known/mta-sts.txt", get(mta_sts))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .route("/link", post(link_in).layer(DefaultBodyLimit::max(link::parcel::PARCEL_BYTES_MAX)))
         .with_state(site)
 }
 
@@ -190,6 +193,20 @@ async fn mta_sts(State(site): State<Site>) -> Response {
         "text/plain; charset=utf-8",
         format!("version: STSv1\r\nmode: testing\r\nmx: {host}\r\nmax_age: 604800\r\n"),
     )
+}
+
+/// A parcel of another host of ours.
+async fn link_in(State(site): State<Site>, bytes: Bytes) -> Response {
+    match peers::take(&site, bytes.to_vec()).await {
+        Ok(Taken::Facts(n)) => format!("taken {n}\n").into_response(),
+        Ok(Taken::Again) => "taken before\n".into_response(),
+        Ok(Taken::Refused(why)) => (StatusCode::FORBIDDEN, format!("{why}\n")).into_response(),
+        Err(why) => {
+            tracing::error!(%why, "a parcel cannot be kept");
+            (StatusCode::SERVICE_UNAVAILABLE, "The store cannot be used now; send it again later.\n")
+                .into_response()
+        }
+    }
 }
 
 /// Prometheus' text format.

@@ -8,33 +8,34 @@
 pub mod ahead;
 pub mod arrival;
 pub mod arrived;
+pub mod complaints;
+pub mod deliver;
 mod figures;
 pub mod filter;
 pub mod gate;
+pub mod housekeeping;
 pub mod http;
-pub mod pop3;
+pub mod imap;
 pub mod listen;
 pub mod lists;
-pub mod imap;
 pub mod login;
 pub mod managesieve;
-pub mod complaints;
-pub mod deliver;
-pub mod housekeeping;
+pub mod peers;
+pub mod pop3;
 pub mod preflight;
 pub mod proof;
 pub mod receipts;
 pub mod reception;
-pub mod signing;
-pub mod smtp_in;
-pub mod submission;
-pub mod text;
 pub mod send;
 pub mod settings;
+pub mod signing;
 pub mod site;
-pub mod tag;
+pub mod smtp_in;
 pub mod space;
 pub mod srs;
+pub mod submission;
+pub mod tag;
+pub mod text;
 pub mod why;
 
 pub use arrival::{Arrival, Front};
@@ -43,7 +44,7 @@ pub use site::Site;
 
 /// The tables of every room that this host keeps, in the order they are made.
 pub fn schemas() -> Vec<store::Schema> {
-    vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, spool::SCHEMA, receipts::SCHEMA]
+    vec![directory::SCHEMA, mailbox::SCHEMA, ledger::SCHEMA, spool::SCHEMA, receipts::SCHEMA, peers::SCHEMA]
 }
 
 /// Everything a mail host does beside its sessions, until the stop.

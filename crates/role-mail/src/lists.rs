@@ -121,7 +121,7 @@ fn take(site: &Site, errand: &Errand, proof: [Answer; 2], ours: Vec<Answer>) {
         }
         (changes, words)
     };
-    let mut events: Vec<Event> = changes.iter().filter_map(event).collect();
+    let mut events: Vec<Event> = Vec::new();
     for (egress, word) in words {
         let news = match word {
             Word::Listed => News::Listed,
@@ -134,6 +134,13 @@ fn take(site: &Site, errand: &Errand, proof: [Answer; 2], ours: Vec<Answer>) {
         // That it is listed is told below with the address; here, what it did to routes.
         events.extend(learned.into_iter().filter(|e| e.kind == EventKind::ListCleared));
     }
+    announce(site, &changes, events);
+}
+
+/// Tells the record and the operator what changed.
+pub(crate) fn announce(site: &Site, changes: &[Change], more: Vec<Event>) {
+    let mut events: Vec<Event> = changes.iter().filter_map(event).collect();
+    events.extend(more);
     landing::audit(site, &events, None);
     for change in changes.iter().filter(|c| c.seen.word == Word::Listed) {
         let seen = &change.seen;

@@ -54,6 +54,8 @@ pub struct Settings {
     pub tolerance: Tolerance,
     /// Networks whose clients may log in without TLS and relay without logging in.
     pub trusted_networks: Vec<(IpAddr, u8)>,
+    /// Hosts of ours whose parcels are taken; their `last` is not looked at here.
+    pub peers: Vec<link::Peer>,
     /// How long a walk can be explained: age of the ledger's facts.
     pub ledger_keeps: Span,
     /// Rows the ledger keeps at most.
@@ -171,6 +173,7 @@ impl Settings {
             list_channel_binding: false,
             tolerance: Tolerance::default(),
             trusted_networks: Vec::new(),
+            peers: Vec::new(),
             ledger_keeps: Span::days(30),
             ledger_rows_max: 20_000_000,
         }

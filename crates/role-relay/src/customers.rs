@@ -20,7 +20,8 @@ const RECEIPTS: Span = Span::days(1);
 /// The tables of this room.
 pub const SCHEMA: Schema = Schema {
     room: "relay",
-    steps: &["
+    steps: &[
+        "
     CREATE TABLE customer (
         name TEXT PRIMARY KEY,
         hash TEXT,                 -- of the password
@@ -38,7 +39,9 @@ pub const SCHEMA: Schema = Schema {
         message INTEGER NOT NULL,
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        crate::outcomes::TABLE,
+    ],
 };
 
 /// An amount of money: `30.00 USD`.

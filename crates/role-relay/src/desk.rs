@@ -23,6 +23,7 @@ use world::Connection;
 
 use crate::Relay;
 use crate::customers::{self, Customer};
+use crate::outcomes;
 
 /// Received fields after which a message goes round in circles.
 const HOPS_MAX: usize = 50;
@@ -297,6 +298,10 @@ impl RelayDesk {
         fact = header.iter().fold(fact, |fact, h| fact.header(h));
         for address in envelope.sender.iter().chain(envelope.recipients.iter().map(|r| &r.address)) {
             fact = fact.about(address);
+        }
+        // Only a mail host of ours is known by a key, and is told what becomes of its mail.
+        if let Some((host, theirs)) = customer.pin.as_ref().and_then(|_| outcomes::whence(&parsed)) {
+            fact = fact.with("from_host", host).with("from_message", theirs.to_string());
         }
         let (feed, session, name) = (self.relay.feed().clone(), Some(self.session), customer.name);
         let receipt = key.clone();

@@ -10,6 +10,7 @@ pub mod bill;
 pub mod customers;
 pub mod desk;
 mod listen;
+pub mod outcomes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

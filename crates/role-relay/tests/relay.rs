@@ -180,3 +180,46 @@ async fn a_message_whose_250_was_lost_comes_again_and_is_one_message() {
     assert!(third.starts_with("250") && third != first, "{third}");
     assert_eq!(farm.spooled(), 2);
 }
+
+fn about(kind: &'static str, at: Now, message: u64) -> ledger::Fact {
+    let bob = words::Address::parse("bob@far.example").expect("an address");
+    ledger::Fact::new(kind, at).message(words::MessageId(message)).about(&bob)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_mail_is_told_once_to_the_host_it_came_from() {
+    let farm = farm();
+    let (store, at) = (farm.relay.store().clone(), farm.relay.now());
+    let theirs = words::MessageId(77).to_string();
+    let noted = store.commit(Vec::new(), move |batch| {
+        let came = about("relay.accepted", at, 1).with("from_host", "mx.home.example");
+        ledger::note(batch, &came.with("from_message", theirs.clone()))?;
+        ledger::note(batch, &about("relay.accepted", at, 2))?;
+        let refused = about("send.refused", at, 1).with("egress", "B").with("host", "mx.far.example");
+        ledger::note(batch, &refused.with("said", "550 5.7.1 blocked"))?;
+        ledger::note(batch, &about("send.delivered", at, 2).with("said", "250 ok"))
+    });
+    noted.await.expect("noted");
+    let due = |peer: &'static str| {
+        let now = farm.relay.now();
+        farm.relay.store().read_now(move |conn| role_relay::outcomes::due(conn, peer, now)).expect("read")
+    };
+    assert!(due("mx.home.example").0.is_empty(), "the mail host may not have noted our 250 yet");
+    tokio::time::sleep(Span::secs(3).to_std()).await;
+    assert!(due("other.example").0.is_empty(), "it is nobody else's mail");
+    let (facts, mark) = due("mx.home.example");
+    let expected = link::Fact::Outcome {
+        at: at.ms(),
+        message: words::MessageId(77).to_string(),
+        recipient: "bob@far.example".into(),
+        egress: "B".into(),
+        mx: "mx.far.example".into(),
+        code: 550,
+        reply: "550 5.7.1 blocked".into(),
+        became: "refused".into(),
+    };
+    assert_eq!(facts, [expected]);
+    let told = store.commit(Vec::new(), move |b| role_relay::outcomes::told(b, "mx.home.example", mark));
+    told.await.expect("told");
+    assert!(due("mx.home.example").0.is_empty());
+}

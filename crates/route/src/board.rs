@@ -120,6 +120,23 @@ pub struct Seen {
     pub at: u64,
 }
 
+/// The rule of what another host asked.
+const TOLD: &str = "list.told";
+
+/// A list's word that another host of ours passes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    pub zone: &'a str,
+    pub subject: &'a str,
+    pub listed: bool,
+    pub says: &'a str,
+    /// The egress of ours that leads through that host.
+    pub egress: &'a str,
+    pub by: &'a str,
+    /// The list, if it is known here.
+    pub list: Option<&'a ListFacts>,
+}
+
 /// A word that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -233,6 +250,38 @@ impl Board {
             }
         }
         changes
+    }
+
+    /// Takes what another host of ours says of a list and an address or name of its own. What this
+    /// host asked itself goes before it. The change, if it is one.
+    pub fn take_told(&mut self, told: &Told<'_>, now: Now) -> Option<Change> {
+        let what = told.subject.parse().map_or_else(|_| What::Name(told.subject.to_owned()), What::Ip);
+        let of_address = matches!(what, What::Ip(_));
+        let key = (told.zone.to_owned(), what);
+        let before = self.seen.get(&key);
+        let fresh = before.filter(|s| s.rule != TOLD && now.since(Now(s.at)) < Span::hours(1));
+        if fresh.is_some() || (before.is_none() && self.seen.len() >= SEEN_MAX) {
+            return None;
+        }
+        let before = before.map(|s| (s.word, s.since));
+        let word = if told.listed { Word::Listed } else { Word::Clean };
+        let since = before.filter(|(w, _)| *w == word).map_or(now.0, |(_, since)| since);
+        let seen = Seen {
+            list: told.list.map_or(told.zone, |l| &l.id).to_owned(),
+            zone: told.zone.to_owned(),
+            subject: told.subject.to_owned(),
+            egresses: vec![told.egress.to_owned()],
+            word,
+            says: format!("{} reports: {}", told.by, told.says),
+            rule: TOLD,
+            counts: told.list.is_none_or(|l| l.weight != Weight::Information),
+            delist: told.list.map_or(String::new(), |l| l.delist.clone()),
+            since,
+            at: now.0,
+        };
+        self.seen.insert(key, seen.clone());
+        let before = before.map(|(w, _)| w);
+        (before != Some(word)).then_some(Change { seen, before, of_address })
     }
 
     /// Everything known, by list and subject; what is watched no longer is left out.

@@ -224,7 +224,8 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
     match &mut lane.mood {
         // Only a deliberate try proves anything; a straggler from before the block does not.
         Mood::Blocked(block)
-            if matches!(outcome.purpose, Purpose::Probe | Purpose::LastCall | Purpose::Pinned) =>
+            if !block.is_told(now)
+                && matches!(outcome.purpose, Purpose::Probe | Purpose::LastCall | Purpose::Pinned) =>
         {
             let felt = block.evidence.last().map_or("a block".to_owned(), |e| e.reply.clone());
             let others = block.evidence.iter().any(|e| e.domain != domain);

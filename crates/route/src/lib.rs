@@ -7,6 +7,7 @@
 //! What it is not: a queue, a resolver or a sender; it never waits and never writes.
 //! Begin with [`plan()`] and [`learn()`].
 
+pub mod afar;
 pub mod board;
 pub mod classify;
 pub mod concepts;
@@ -30,6 +31,7 @@ pub mod snds;
 pub mod state;
 pub mod text;
 
+pub use afar::learn_afar;
 pub use classify::{check_replies, classify};
 pub use egress::{Dmarc, Egress, Kind, Sender, Spf, WarmUp};
 pub use group::{Banners, group_of, learn_banner};

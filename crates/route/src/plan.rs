@@ -444,8 +444,8 @@ impl Search<'_> {
         let says =
             format!("blocked since {} by {} replies, last: {quote}", Now(block.since), block.evidence.len());
         self.note("group.blocked", index, says);
-        let accepts_this =
-            mark.is_some_and(|m| m.ok > block.since && !m.is_refused() && !m.is_flaky(self.now));
+        let accepts_this = !block.is_told(self.now)
+            && mark.is_some_and(|m| m.ok > block.since && !m.is_refused() && !m.is_flaky(self.now));
         // A probe proves something only where the block was felt; after an hour without such mail
         // any will do.
         let felt = mark.is_some_and(|m| m.is_refused() && !m.is_flaky(self.now));

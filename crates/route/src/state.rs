@@ -90,6 +90,16 @@ pub(crate) struct Block {
     pub probes: u32,
     pub false_returns: u8,
     pub evidence: Vec<Evidence>,
+    /// When a relay last said that it is refused there; 0 if the block was felt here.
+    #[serde(default)]
+    pub afar: Ms,
+}
+
+impl Block {
+    /// Whether it stands by the word of a relay, whose 250 then proves nothing.
+    pub fn is_told(&self, now: Now) -> bool {
+        self.afar > 0 && now.since(Now(self.afar)) < crate::afar::STANDS
+    }
 }
 
 /// Shares of a return, in percent, after the confirming step 0.
