@@ -13,7 +13,7 @@ use super::{TURN, Texts, read};
 use crate::{FolderId, Hub, folder};
 
 /// Messages in a new chunk.
-pub const CHUNK_MESSAGES: usize = 1024;
+pub const CHUNK_MESSAGES: usize = 512;
 /// Chunks of one level that are joined into one of the next.
 pub const JOIN: usize = 8;
 /// Chunks of this level (some 500,000 messages) are joined no further,
