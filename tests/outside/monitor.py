@@ -140,7 +140,7 @@ class Scene:
 
     def __init__(self, farm):
         self.farm, self.dir = farm, tempfile.mkdtemp(prefix="postroad-monitor-scene-")
-        self.web = Web(("127.0.0.1", PORT_BASE + 800), Ntfy)
+        self.web = Web(("127.0.0.1", PORT_BASE + 1), Ntfy)
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
         self.old_tls()
         self.looker = self.watch_farm()
@@ -149,12 +149,12 @@ class Scene:
         self.began = time.monotonic()
 
     def ntfy(self, path):
-        return '[[channel]]\nname = "phone"\nkind = "ntfy"\nurl = "http://127.0.0.1:%d%s"\n' % (PORT_BASE + 800, path)
+        return '[[channel]]\nname = "phone"\nkind = "ntfy"\nurl = "http://127.0.0.1:%d%s"\n' % (PORT_BASE + 1, path)
 
     def old_tls(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*ended_certificate(self.dir))
-        self.old = Web(("127.0.0.1", PORT_BASE + 801), Ntfy)
+        self.old = Web(("127.0.0.1", PORT_BASE + 2), Ntfy)
         self.old.socket = context.wrap_socket(self.old.socket, server_side=True)
         threading.Thread(target=self.old.serve_forever, daemon=True).start()
 
@@ -165,16 +165,16 @@ class Scene:
             with open(os.path.join(self.dir, "password%d" % n), "w") as f:
                 f.write(account["password"] + "\n")
         names = ["smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "sieve"]
-        text = 'role = "monitor"\n' + listener(PORT_BASE + 810)
+        text = 'role = "monitor"\n' + listener(PORT_BASE + 14)
         text += '[access]\ntrusted_authorities = ["%s"]\n[monitor]\npoint = "m1"\nurl = "http://127.0.0.1:%d/"\n' % (
-            farm.ca, PORT_BASE + 810)
+            farm.ca, PORT_BASE + 14)
         text += '[[watch]]\nhost = "%s"\naddress = "127.0.0.1"\nlists = false\nfrom = "probe@friendly.example"\n' % farm.host
         text += "ports = [%s]\n" % ", ".join('"%s=%d"' % (n, getattr(farm, n)) for n in names)
         for n, (account, prefix) in enumerate(((farm.a, ""), (farm.b, "second_"))):
             text += '%saccount = "%s"\n%spassword_file = "%s/password%d"\n' % (prefix, account["address"], prefix, self.dir, n)
-        text += '[[probe]]\nname = "closed"\nkind = "tcp"\ntarget = "127.0.0.1:%d"\n' % (PORT_BASE + 899)
-        text += '[[probe]]\nname = "old"\nkind = "http"\ntarget = "https://127.0.0.1:%d/"\n' % (PORT_BASE + 801)
-        text += '[[probe]]\nname = "page"\nkind = "http"\ntarget = "http://127.0.0.1:%d/"\nexpect = "all is well"\n' % (PORT_BASE + 800)
+        text += '[[probe]]\nname = "closed"\nkind = "tcp"\ntarget = "127.0.0.1:%d"\n' % (PORT_BASE + 99)
+        text += '[[probe]]\nname = "old"\nkind = "http"\ntarget = "https://127.0.0.1:%d/"\n' % (PORT_BASE + 2)
+        text += '[[probe]]\nname = "page"\nkind = "http"\ntarget = "http://127.0.0.1:%d/"\nexpect = "all is well"\n' % (PORT_BASE + 1)
         text += '[[probe]]\nname = "ping"\nkind = "ping"\ntarget = "127.0.0.1"\n'
         looker = Serving("m1.example", text + self.ntfy("/farm"))
         looker.start()
@@ -182,19 +182,19 @@ class Scene:
 
     def watch_host(self):
         """A mail host that reports to a monitor, and then dies."""
-        waiter = Serving("m2.example", 'role = "monitor"\n' + listener(PORT_BASE + 811))
-        host = Serving("mx.silent.example", '[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 825))
+        waiter = Serving("m2.example", 'role = "monitor"\n' + listener(PORT_BASE + 15))
+        host = Serving("mx.silent.example", '[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 26))
         peer = '[[peer]]\nname = "%s"\nkey = "%s"\n'
         waiter_key, host_key = waiter.key(), host.key()
-        waiter.write('role = "monitor"\n' + listener(PORT_BASE + 811) + '[monitor]\nheartbeat = ["mx.silent.example"]\n'
+        waiter.write('role = "monitor"\n' + listener(PORT_BASE + 15) + '[monitor]\nheartbeat = ["mx.silent.example"]\n'
                      + peer % ("mx.silent.example", host_key) + self.ntfy("/silent"))
-        host.write('[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 825)
-                   + peer % ("m2.example", waiter_key) + 'url = "http://127.0.0.1:%d/"\n' % (PORT_BASE + 811))
+        host.write('[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 26)
+                   + peer % ("m2.example", waiter_key) + 'url = "http://127.0.0.1:%d/"\n' % (PORT_BASE + 15))
         waiter.start()
         host.start()
         heard = lambda: any(h["name"] == "mx.silent.example" and h["silent_s"] < 60 and h["disks"]
-                            for h in json.loads(get(PORT_BASE + 811, "/status.json"))["hosts"])
-        assert wait_for(heard, 60, 0.5), get(PORT_BASE + 811, "/status.json") + host.log()
+                            for h in json.loads(get(PORT_BASE + 15, "/status.json"))["hosts"])
+        assert wait_for(heard, 60, 0.5), get(PORT_BASE + 15, "/status.json") + host.log()
         host.process.send_signal(signal.SIGKILL)
         host.process.wait(10)
         self.killed = time.monotonic()
@@ -202,12 +202,12 @@ class Scene:
 
     def watch_many(self):
         """A thousand probes a minute: half of them connect, half of them fetch a page."""
-        text = 'role = "monitor"\n' + listener(PORT_BASE + 812)
+        text = 'role = "monitor"\n' + listener(PORT_BASE + 16)
         for n in range(MANY):
-            at = "127.0.%d.%d:%d" % (n // 200, n % 200 + 1, PORT_BASE + 802)
+            at = "127.0.%d.%d:%d" % (n // 200, n % 200 + 1, PORT_BASE + 3)
             kind, target = ("tcp", at) if n % 2 else ("http", "http://%s/" % at)
             text += '[[probe]]\nname = "many.%d"\nkind = "%s"\ntarget = "%s"\n' % (n, kind, target)
-        self.targets = Web(("0.0.0.0", PORT_BASE + 802), Ntfy)
+        self.targets = Web(("0.0.0.0", PORT_BASE + 3), Ntfy)
         threading.Thread(target=self.targets.serve_forever, daemon=True).start()
         many = Serving("m3.example", text + self.ntfy("/many"))
         many.start()
@@ -251,7 +251,7 @@ def test_a_certificate_that_ended_is_named(farm):
 
 def test_figures_dashboard_and_rules_are_of_one_piece(farm):
     looker = scene(farm).looker
-    text = get(PORT_BASE + 810, "/metrics")
+    text = get(PORT_BASE + 14, "/metrics")
     assert 'probe_success{probe="loop.in.%s",component="receiving",point="m1"} 1' % farm.host in text, text
     assert "probe_ssl_earliest_cert_expiry{" in text
     named = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
@@ -263,7 +263,7 @@ def test_figures_dashboard_and_rules_are_of_one_piece(farm):
     assert dashboard["panels"] and dashboard["templating"]["list"][0]["type"] == "datasource"
     rules = looker.cli("monitor", "rules")
     assert rules.startswith("groups:") and "PostroadMailDoesNotFlow" in rules
-    assert "loop.in" in get(PORT_BASE + 810, "/")
+    assert "loop.in" in get(PORT_BASE + 14, "/")
 
 
 def test_a_closed_port_is_one_alert_and_is_acknowledged_by_its_link(farm):
@@ -271,19 +271,19 @@ def test_a_closed_port_is_one_alert_and_is_acknowledged_by_its_link(farm):
     assert wait_for(lambda: any("closed" in t for t in titles("/farm")), 240, 1), (titles("/farm"), looker.cli("monitor", "probes"))
     time.sleep(10)
     assert sum("closed" in t for t in titles("/farm")) == 1, titles("/farm")
-    alerts = {a["cause"]: a for a in json.loads(get(PORT_BASE + 810, "/status.json"))["alerts"]}
+    alerts = {a["cause"]: a for a in json.loads(get(PORT_BASE + 14, "/status.json"))["alerts"]}
     cause = [c for c in alerts if c.startswith("closed")][0]
     said = looker.cli("monitor", "ack", cause, "--by", "Ann")
     assert "Ann has" in said, said
     assert [a for a in looker.cli("monitor", "alerts", as_json=True) if a["cause"] == cause][0]["by"] == "Ann"
     looker.cli("monitor", "silence", "closed*", "--for", "1h")
-    assert "closed*" in get(PORT_BASE + 810, "/status.json")
+    assert "closed*" in get(PORT_BASE + 14, "/status.json")
 
 
 def test_a_thousand_probes_a_minute_take_less_than_100_mb(farm):
     s = scene(farm)
     wait_for(lambda: time.monotonic() - s.many_began > 130, 140, 1)
-    tries = lambda: float([l for l in get(PORT_BASE + 812, "/metrics").splitlines() if l.startswith("postroad_probes_total")][0].split()[-1])
+    tries = lambda: float([l for l in get(PORT_BASE + 16, "/metrics").splitlines() if l.startswith("postroad_probes_total")][0].split()[-1])
     first, began = tries(), time.monotonic()
     ticks = os.sysconf("SC_CLK_TCK")
     cpu = lambda: sum(map(int, open("/proc/%d/stat" % s.many.process.pid).read().rsplit(")", 1)[1].split()[11:13])) / ticks
@@ -296,13 +296,13 @@ def test_a_thousand_probes_a_minute_take_less_than_100_mb(farm):
           % (MANY, rate, used, now / 1024, most / 1024))
     assert rate >= MANY * 0.97, rate
     assert most < 100 * 1024, most
-    states = [p["state"] for p in json.loads(get(PORT_BASE + 812, "/status.json"))["probes"]]
+    states = [p["state"] for p in json.loads(get(PORT_BASE + 16, "/status.json"))["probes"]]
     assert states.count("good") >= MANY * 0.99, {x: states.count(x) for x in set(states)}
 
 
 def test_a_mail_host_that_is_silent_is_spoken_of_after_three_minutes(farm):
     s = scene(farm)
-    assert wait_for(lambda: titles("/silent"), 230, 1), get(PORT_BASE + 811, "/status.json")
+    assert wait_for(lambda: titles("/silent"), 230, 1), get(PORT_BASE + 15, "/status.json")
     at, _, title, _ = [h for h in Ntfy.heard if h[1] == "/silent"][0]
     after = at - s.killed
     print("  told %.0f s after the last sign of life" % after)

@@ -22,7 +22,7 @@ class Host:
         self.dir = tempfile.mkdtemp(prefix="postroad-serve-")
         os.chmod(self.dir, 0o755)
         self.conf = os.path.join(self.dir, "postroad.toml")
-        self.smtp, self.imap, self.imaps = PORT_BASE + 25, PORT_BASE + 143, PORT_BASE + 93
+        self.smtp, self.imap, self.imaps = PORT_BASE + 25, PORT_BASE + 43, PORT_BASE + 93
         self.sockets = sockets
         self.text = """host_name = "mx.serve.example"
 data = "%s/data"

@@ -74,7 +74,7 @@ fn one(root: &Path, script: &Path, slot: usize) -> (Counts, String) {
         Command::new(python)
             .arg(script)
             .env("POSTROAD", binary(root))
-            .env("PORT_BASE", (21_000 + slot * 100).to_string())
+            .env("PORT_BASE", (21_000 + slot * 200).to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(root)
             .stdin(Stdio::null())
