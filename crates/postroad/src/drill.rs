@@ -13,7 +13,8 @@ use scenes::{Record, Report, Scene};
 use world::Clock;
 
 use crate::cli::{Cli, Drill, DrillHost};
-use crate::house::{self, Door, House, Plan};
+use crate::house::{self, House, Plan};
+use crate::opening::{self, Door};
 use crate::{control, logs, orders, verbs};
 
 /// Exit codes: all passed, something failed, it could not be played.
@@ -123,7 +124,7 @@ async fn live(scene: &Scene, terms: &Terms) -> Result<(), String> {
         tls: config::TlsMode::StartTls,
     };
     let doors = [door(Front::Smtp, terms.ports.smtp), door(Front::Submission, terms.ports.submission)];
-    let mut opened = house::open_ports(&world, &doors).await?;
+    let mut opened = opening::open_ports(&world, &doors).await?;
     let desk = scene.host.relay.then(|| opened.pop()).flatten();
     let plan = Plan {
         data: &terms.data,

@@ -1,66 +1,27 @@
 //! A running mail host: its ports, its store, its tasks, and how it stops.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use drive::{Roots, TlsServer};
+use drive::Roots;
 use host::Certificates;
 use role_mail::gate::Gate;
 use role_mail::listen::{Port, listen};
-use role_mail::{Front, Settings, Site};
+use role_mail::{Settings, Site};
 use stdx::{Bytes, Span};
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use world::{Listener, World};
+use world::World;
 
+use crate::opening::Opened;
 use crate::place::Place;
 use crate::upgrade::Wishes;
 use crate::{control, orders};
 
 /// After a stop was asked for, sessions and tasks get this long.
 pub const STOP_MAX: Span = Span::secs(25);
-
-/// A port to open.
-#[derive(Clone, Copy, Debug)]
-pub struct Door {
-    pub front: Front,
-    pub at: SocketAddr,
-    pub tls: config::TlsMode,
-}
-
-/// A port that is open, before anybody is let in.
-#[derive(Clone)]
-pub struct Opened {
-    pub door: Door,
-    pub listener: Arc<dyn Listener>,
-}
-
-/// Opens all ports, or says which one cannot be had and why.
-pub async fn open_ports(world: &World, doors: &[Door]) -> Result<Vec<Opened>, String> {
-    let mut opened = Vec::new();
-    for door in doors {
-        let listener = world.net.listen(door.at).await.map_err(|e| {
-            let remedy = match e.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "Another program listens there: stop it, or choose other ports."
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "Ports below 1024 need root (or the systemd unit): start it so."
-                }
-                std::io::ErrorKind::AddrNotAvailable => {
-                    "This machine does not have that address: correct it."
-                }
-                _ => "Choose another address or port.",
-            };
-            format!("Cannot listen on {} for {}: {e}. {remedy}", door.at, door.front.name())
-        })?;
-        opened.push(Opened { door: *door, listener });
-    }
-    Ok(opened)
-}
 
 /// What a house is made of.
 pub struct Plan<'p> {
@@ -91,13 +52,12 @@ impl House {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let gate = Gate::default();
-        for Opened { door, listener } in ports {
-            let certificates: Arc<dyn TlsServer> = plan.certificates.clone();
+        for opened in ports {
             let port = Port {
-                front: door.front,
-                implicit_tls: door.tls == config::TlsMode::Implicit,
-                listener,
-                certificates: (door.tls != config::TlsMode::None).then_some(certificates),
+                front: opened.door.front,
+                implicit_tls: opened.door.tls == config::TlsMode::Implicit,
+                certificates: opened.shown(Some(&plan.certificates)),
+                listener: opened.listener,
             };
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }

@@ -1,7 +1,7 @@
 //! The door: command line verbs and wiring, no rules of its own.
 //!
 //! Where to begin: [`cli`] is the command line as a value; [`serve`] and [`up`] start a host
-//! ([`house`] is what they share); every other verb is an [`orders::Order`], carried out by the
+//! ([`opening`] and [`house`] are what they share); every other verb is an [`orders::Order`], carried out by the
 //! running host through its [`control`] socket, or on the data folder if none runs.
 
 mod cli;
@@ -13,6 +13,7 @@ mod drill;
 mod house;
 mod link_key;
 mod logs;
+mod opening;
 mod orders;
 mod place;
 mod report;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::{Config, Front as ConfigFront};
-use host::{Certificates, Pair};
+use host::Certificates;
 use role_mail::{Front, Settings, Tolerance};
 
-use crate::house::{self, Door, House, Plan, Signals, Told};
+use crate::house::{self, House, Plan, Signals, Told};
+use crate::opening::{self, Door};
 use crate::upgrade::{self, End, Own};
 use crate::{logs, place, report, serve_monitor, serve_relay, serve_status, ways};
 
@@ -31,19 +32,12 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
 
 async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     let mut signals = Signals::new()?;
-    let net = host::NetSettings { inherit: true, ..host::NetSettings::default() };
-    let dns = host::DnsSettings {
-        servers: config.dns.servers.clone(),
-        trust_ad: config.dns.trust_ad,
-        ..host::DnsSettings::default()
-    };
     let (mut before, given) = upgrade::before()?;
-    let (world, sockets) = host::world_over(host::Settings { net, dns }, given);
-    std::fs::create_dir_all(&config.data)
-        .map_err(|e| format!("The data folder {} cannot be made: {e}.", config.data.display()))?;
-    let certificates = Arc::new(load_certificates(&config, world.now())?);
+    let (world, sockets) = host::world_over(opening::outside(&config), given);
+    opening::data_folder(&config.data)?;
+    let certificates = Arc::new(opening::load_certificates(&config, world.now())?);
     let roots = roots(&config)?;
-    let ports = house::open_ports(&world, &doors(&config)).await?;
+    let ports = opening::open_ports(&world, &doors(&config)).await?;
     give_up_root(&config)?;
     upgrade::wait_turn(&mut before)?;
     let (wishes, mut wished) = tokio::sync::mpsc::channel(1);
@@ -60,12 +54,11 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     let mut house = House::begin(plan(), ports.clone())?;
     let mut told = report::begin(&config, &house)?;
     upgrade::serves(before)?;
-    host::process::notify("READY=1");
-    tracing::info!("ready");
+    opening::ready();
     loop {
         let wish = match drive::first(signals.next(), wished.recv()).await {
             drive::First::A(Told::Reload) => {
-                reload(&file, &house, &certificates);
+                reload(&file, &house, &certificates).await;
                 continue;
             }
             drive::First::A(Told::End) | drive::First::B(None) => break,
@@ -123,40 +116,14 @@ fn drop_privileges(data: &Path, user: &str) -> Result<(), String> {
     host::process::become_user(user).map_err(|e| format!("Cannot become {user}: {e}."))
 }
 
-/// Settings and certificates from the file as it is now. Sessions that stand keep what they
-/// have; if anything is wrong, everything stays as it was.
-fn reload(file: &Path, house: &House, certificates: &Certificates) {
-    host::process::notify("RELOADING=1");
-    match config::read(file) {
-        Ok(config) => {
-            match load_pairs(&config, house.site.now())
-                .and_then(|p| certificates.reload(&p).map_err(|e| e.to_string()))
-            {
-                Ok(()) => tracing::info!("certificates were read again"),
-                Err(why) => tracing::error!("certificates stay as they were: {why}"),
-            }
-            house.site.reload(settings(&config));
-            tracing::info!("settings were read again; ports, folder and user change only with a restart");
-        }
-        Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
-    }
-    host::process::notify("READY=1");
-}
-
-pub fn load_certificates(config: &Config, now: stdx::Now) -> Result<Certificates, String> {
-    Certificates::load(&load_pairs(config, now)?).map_err(|e| e.to_string())
-}
-
-pub fn load_pairs(config: &Config, now: stdx::Now) -> Result<Vec<Pair>, String> {
-    if !config.certificates.is_empty() {
-        let pairs = config.certificates.iter();
-        return Ok(pairs.map(|c| Pair { chain: c.chain.clone(), key: c.key.clone() }).collect());
-    }
-    let names = [config.host_name.clone(), "localhost".into(), "127.0.0.1".into()];
-    let made = host::authority::ensure(&config.data.join("tls"), &names, now)
-        .map_err(|e| format!("No certificate is configured, and none can be made: {e}."))?;
-    tracing::warn!("no certificate is configured: clients must trust {}", made.ca.display());
-    Ok(vec![made.pair])
+/// Settings and certificates from the file as it is now.
+async fn reload(file: &Path, house: &House, certificates: &Certificates) {
+    let put = async |config: Config| {
+        opening::reread_certificates(certificates, opening::load_pairs(&config, house.site.now()));
+        house.site.reload(settings(&config));
+        Ok(())
+    };
+    opening::reread(file, put).await;
 }
 
 pub fn doors(config: &Config) -> Vec<Door> {

@@ -17,7 +17,7 @@ use web::push::Vapid;
 use world::World;
 
 use crate::cli::PlaceArgs;
-use crate::{control, house, orders, place};
+use crate::{control, house, opening, orders, place};
 
 /// What the site is called, kept beside its rows so that orders know it when it does not run.
 const SITE: &str = "site.json";
@@ -36,8 +36,7 @@ pub struct Shown {
 
 /// Opens the rows of a site.
 pub fn open(data: &Path, settings: store::Settings) -> Result<Store, String> {
-    std::fs::create_dir_all(data)
-        .map_err(|e| format!("The data folder {} cannot be made: {e}.", data.display()))?;
+    opening::data_folder(data)?;
     Store::open(data, settings, &[rows::SCHEMA])
         .map_err(|e| format!("The store in {} cannot be opened: {e}.", data.display()))
 }

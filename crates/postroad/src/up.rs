@@ -14,7 +14,8 @@ use sim::{Manners, Peer, Rule, Zones};
 use stdx::{Bytes, Span};
 use world::World;
 
-use crate::house::{self, Door, House, Plan, Signals, Told};
+use crate::house::{self, House, Plan, Signals, Told};
+use crate::opening::{self, Door};
 use crate::orders::{self, Order};
 use crate::{demo_monitor, demo_past, demo_site, logs, place};
 
@@ -160,7 +161,7 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     let certificates =
         Certificates::load(std::slice::from_ref(&authority.pair)).map_err(|e| e.to_string())?;
     let roots = host::roots(std::slice::from_ref(&authority.ca)).map_err(|e| e.to_string())?;
-    let opened = house::open_ports(&world, &ports.doors()).await?;
+    let opened = opening::open_ports(&world, &ports.doors()).await?;
     begin_neighbours(&world, &ports, &zones).await?;
     let plan = Plan {
         data,
