@@ -1,11 +1,11 @@
 //! The AUTHORIZATION state: USER and PASS, AUTH, STLS, UTF8.
 
 use sasl::{Exchange, Failure, Mechanism, Question, Step};
-use stdx::Secret;
+use stdx::{Action, Secret};
 
 use crate::ask::{Ask, Refusal};
 use crate::command::Command;
-use crate::server::{Asked, Phase, Server, Then};
+use crate::server::{Asked, Phase, Server};
 
 /// What is known of a client that has not logged in yet.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Server {
             Command::Stls if !self.settings.starttls => self.err("TLS cannot be started here."),
             Command::Stls => {
                 self.ok("Begin TLS now.");
-                self.then = Some(Then::StartTls);
+                self.then = Some(Action::StartTls);
             }
             // RFC 6856 §2: texts are always sent as they are; the client has now been told so.
             Command::Utf8 => self.ok("UTF-8 it is."),
@@ -149,9 +149,11 @@ impl Server {
         let code = match why {
             Failure::Unavailable => "[SYS/TEMP] ",
             Failure::NotAllowed(_) => "[SYS/PERM] ",
-            Failure::HeldOff | Failure::Wrong | Failure::TooWeak | Failure::NotOffered(_) | Failure::NotHere => {
-                "[AUTH] "
-            }
+            Failure::HeldOff
+            | Failure::Wrong
+            | Failure::TooWeak
+            | Failure::NotOffered(_)
+            | Failure::NotHere => "[AUTH] ",
             Failure::Cancelled | Failure::Malformed(_) => "",
         };
         let says = why.says();

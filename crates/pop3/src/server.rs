@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use memchr::memchr;
-use stdx::machine::Idle;
+use stdx::machine::{self, Idle};
 use stdx::{Action, Machine, Now, TlsFacts};
 use words::SessionId;
 
@@ -45,12 +45,6 @@ pub(crate) enum Asked {
     Quit,
 }
 
-pub(crate) enum Then {
-    Ask(Ask),
-    StartTls,
-    Close,
-}
-
 /// One POP3 session.
 pub struct Server {
     pub(crate) settings: Arc<Settings>,
@@ -59,7 +53,7 @@ pub struct Server {
     pub(crate) phase: Phase,
     pub(crate) asked: Asked,
     /// Done once `out` has been handed over.
-    pub(crate) then: Option<Then>,
+    pub(crate) then: Option<Action<Ask>>,
     pub(crate) out: Vec<u8>,
     pub(crate) failures: u32,
     errors: u32,
@@ -110,11 +104,11 @@ impl Server {
     }
     pub(crate) fn ask(&mut self, asked: Asked, question: Ask) {
         self.asked = asked;
-        self.then = Some(Then::Ask(question));
+        self.then = Some(Action::Ask(question));
     }
     pub(crate) fn close(&mut self) {
         self.phase = Phase::Over;
-        self.then = Some(Then::Close);
+        self.then = Some(Action::Close);
     }
 
     /// Works off one line or a portion of a running answer; false if there is nothing to do.
@@ -332,7 +326,7 @@ impl Machine for Server {
         self.input = Vec::new();
         self.used = 0;
         if self.asked == Asked::Nothing {
-            self.then = Some(Then::Close);
+            self.then = Some(Action::Close);
         }
     }
 
@@ -342,18 +336,11 @@ impl Machine for Server {
 
     fn next(&mut self) -> Option<Action<Ask>> {
         loop {
-            if self.out.len() >= SEND || (self.then.is_some() && !self.out.is_empty()) {
-                return Some(Action::Send(std::mem::take(&mut self.out)));
-            }
-            match self.then.take() {
-                Some(Then::Ask(question)) => return Some(Action::Ask(question)),
-                Some(Then::StartTls) => return Some(Action::StartTls),
-                Some(Then::Close) => return Some(Action::Close),
-                None => {}
+            if let Some(action) = machine::ready(&mut self.out, &mut self.then, SEND) {
+                return Some(action);
             }
             if self.asked != Asked::Nothing || !self.step() {
-                let out = std::mem::take(&mut self.out);
-                return (!out.is_empty()).then_some(Action::Send(out));
+                return machine::written(&mut self.out);
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use stdx::{Bytes, Now, Secret, Span};
+use stdx::{Bytes, Now, Secret, Span, network};
 use words::Domain;
 
 #[derive(Clone)]
@@ -181,40 +181,6 @@ impl Settings {
 
     /// Whether an address lies in a trusted network.
     pub fn trusts(&self, ip: IpAddr) -> bool {
-        self.trusted_networks.iter().any(|(net, bits)| contains(*net, *bits, ip))
-    }
-}
-
-/// Whether `net/bits` holds `ip`.
-pub fn contains(net: IpAddr, bits: u8, ip: IpAddr) -> bool {
-    match (net, ip.to_canonical()) {
-        (IpAddr::V4(net), IpAddr::V4(ip)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
-            u32::from(net) & mask == u32::from(ip) & mask
-        }
-        (IpAddr::V6(net), IpAddr::V6(ip)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-            u128::from(net) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_holds_its_own_addresses_only() {
-        let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
-        assert!(
-            contains(ip("10.1.0.0"), 16, ip("10.1.255.9")) && !contains(ip("10.1.0.0"), 16, ip("10.2.0.1"))
-        );
-        assert!(contains(ip("0.0.0.0"), 0, ip("8.8.8.8")) && !contains(ip("0.0.0.0"), 0, ip("::1")));
-        assert!(contains(ip("127.0.0.1"), 32, ip("::ffff:127.0.0.1")));
-        assert!(
-            contains(ip("2001:db8::"), 32, ip("2001:db8:1::5"))
-                && !contains(ip("2001:db8::"), 64, ip("2001:db8:1::5"))
-        );
+        self.trusted_networks.iter().any(|(net, bits)| network::holds(*net, *bits, ip))
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use accept::Quota;
 use serde::{Deserialize, Serialize};
-use stdx::{Now, Secret, Span};
+use stdx::{Now, Secret, Span, network};
 use store::rusqlite::{Connection, OptionalExtension, Row, params};
 use store::{Batch, Schema, StoreError};
 use words::MessageId;
@@ -136,24 +136,11 @@ pub fn by_face(conn: &Connection, pins: &[String], ip: IpAddr) -> Result<Option<
     let all = all(conn)?;
     let pinned = all.iter().find(|c| c.ended.is_none() && c.pin.as_ref().is_some_and(|p| pins.contains(p)));
     let here = || {
-        all.iter()
-            .find(|c| c.ended.is_none() && c.networks.iter().any(|(net, bits)| contains(*net, *bits, ip)))
+        all.iter().find(|c| {
+            c.ended.is_none() && c.networks.iter().any(|(net, bits)| network::holds(*net, *bits, ip))
+        })
     };
     Ok(pinned.or_else(here).cloned())
-}
-
-fn contains(net: IpAddr, bits: u8, ip: IpAddr) -> bool {
-    match (net, ip.to_canonical()) {
-        (IpAddr::V4(net), IpAddr::V4(ip)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
-            u32::from(net) & mask == u32::from(ip) & mask
-        }
-        (IpAddr::V6(net), IpAddr::V6(ip)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-            u128::from(net) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    }
 }
 
 /// Makes a customer, with the hash of its password if it has one.

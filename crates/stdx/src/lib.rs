@@ -9,6 +9,7 @@
 pub mod bounded;
 pub mod dice;
 pub mod machine;
+pub mod network;
 pub mod secret;
 pub mod time;
 pub mod units;

@@ -78,6 +78,17 @@ pub trait Machine {
     fn deadline(&self) -> Option<Now>;
 }
 
+/// What a machine that collects its answers in `out` does next: what is written goes first, whole;
+/// then what was to follow it. From `full` octets on, `out` waits for nothing.
+pub fn ready<Ask>(out: &mut Vec<u8>, then: &mut Option<Action<Ask>>, full: usize) -> Option<Action<Ask>> {
+    if out.len() >= full || then.is_some() { written(out).or_else(|| then.take()) } else { None }
+}
+
+/// What is written, if anything is.
+pub fn written<Ask>(out: &mut Vec<u8>) -> Option<Action<Ask>> {
+    (!out.is_empty()).then(|| Action::Send(std::mem::take(out)))
+}
+
 /// Answers a server's password question: kept here so that every engine shares the type.
 #[derive(Clone)]
 pub struct Plain {
@@ -104,5 +115,22 @@ impl Idle {
     }
     pub fn at(&self) -> Now {
         self.since + self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_goes_before_what_follows_it() {
+        let (mut out, mut then) = (b"+OK\r\n".to_vec(), Some(Action::Ask(7)));
+        assert!(matches!(ready(&mut out, &mut then, 100), Some(Action::Send(sent)) if sent == b"+OK\r\n"));
+        assert!(matches!(ready(&mut out, &mut then, 100), Some(Action::Ask(7))));
+        assert!(ready(&mut out, &mut then, 100).is_none() && written::<i32>(&mut out).is_none());
+        out = vec![b'x'; 99];
+        assert!(ready(&mut out, &mut then, 100).is_none(), "more may be joined to it");
+        out.push(b'x');
+        assert!(matches!(ready(&mut out, &mut then, 100), Some(Action::Send(sent)) if sent.len() == 100));
     }
 }

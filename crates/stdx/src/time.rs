@@ -127,6 +127,18 @@ impl Span {
     pub const fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)
     }
+    /// For people, rounded down, in the unit they would use: `90 seconds`, `3 hours`, `12 days`.
+    /// What is set or compared is shown whole, by `Display`.
+    pub fn in_words(self) -> String {
+        let secs = self.as_secs();
+        let (n, unit) = match secs {
+            0..=119 => (secs, "second"),
+            120..=7199 => (secs / 60, "minute"),
+            7200..=172_799 => (secs / 3600, "hour"),
+            _ => (secs / 86_400, "day"),
+        };
+        format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
+    }
 }
 
 impl Add<Span> for Now {
@@ -177,6 +189,28 @@ impl fmt::Debug for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_told_in_the_unit_people_use() {
+        for (span, want) in [
+            (Span::ZERO, "0 seconds"),
+            (Span::ms(1999), "1 second"),
+            (Span::secs(1), "1 second"),
+            (Span::secs(90), "90 seconds"),
+            (Span::secs(119), "119 seconds"),
+            (Span::secs(120), "2 minutes"),
+            (Span::mins(10), "10 minutes"),
+            (Span::mins(119), "119 minutes"),
+            (Span::hours(2), "2 hours"),
+            (Span::ms(7_200_001), "2 hours"),
+            (Span::hours(47), "47 hours"),
+            (Span::ms(2 * 86_400_000 + 86_399_999), "2 days"),
+            (Span::days(3), "3 days"),
+            (Span::days(400), "400 days"),
+        ] {
+            assert_eq!(span.in_words(), want, "{} ms", span.as_ms());
+        }
+    }
 
     #[test]
     fn civil_dates_agree_with_known_days() {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use sasl::{Exchange, Failure, Mechanism, Step};
-use stdx::machine::Idle;
+use stdx::machine::{self, Idle};
 use stdx::{Action, Machine, Now, TlsFacts};
 use words::SessionId;
 
@@ -34,12 +34,6 @@ enum Asked {
     Other,
 }
 
-enum Then {
-    Ask(Ask),
-    StartTls,
-    Close,
-}
-
 /// One ManageSieve session.
 pub struct Server {
     settings: Arc<Settings>,
@@ -47,7 +41,7 @@ pub struct Server {
     tls: Option<Box<TlsFacts>>,
     phase: Phase,
     asked: Asked,
-    then: Option<Then>,
+    then: Option<Action<Ask>>,
     out: Vec<u8>,
     input: Vec<u8>,
     /// Octets of a literal that is too large, still to be thrown away.
@@ -117,11 +111,11 @@ impl Server {
     }
     fn close(&mut self) {
         self.phase = Phase::Over;
-        self.then = Some(Then::Close);
+        self.then = Some(Action::Close);
     }
     fn ask(&mut self, asked: Asked, question: Ask) {
         self.asked = asked;
-        self.then = Some(Then::Ask(question));
+        self.then = Some(Action::Ask(question));
     }
 
     fn mechanisms(&self) -> Vec<Mechanism> {
@@ -253,7 +247,7 @@ impl Server {
             ("STARTTLS", []) if !self.settings.starttls => self.no("", "TLS cannot be started here."),
             ("STARTTLS", []) => {
                 self.ok("Begin TLS now.");
-                self.then = Some(Then::StartTls);
+                self.then = Some(Action::StartTls);
             }
             ("AUTHENTICATE", [Word::Text(name)]) => self.authenticate(name, None),
             ("AUTHENTICATE", [Word::Text(name), Word::Text(initial)]) => {
@@ -480,7 +474,7 @@ impl Machine for Server {
         self.phase = Phase::Over;
         self.input = Vec::new();
         if self.asked == Asked::Nothing {
-            self.then = Some(Then::Close);
+            self.then = Some(Action::Close);
         }
     }
 
@@ -490,18 +484,11 @@ impl Machine for Server {
 
     fn next(&mut self) -> Option<Action<Ask>> {
         loop {
-            if self.then.is_some() && !self.out.is_empty() {
-                return Some(Action::Send(std::mem::take(&mut self.out)));
-            }
-            match self.then.take() {
-                Some(Then::Ask(question)) => return Some(Action::Ask(question)),
-                Some(Then::StartTls) => return Some(Action::StartTls),
-                Some(Then::Close) => return Some(Action::Close),
-                None => {}
+            if let Some(action) = machine::ready(&mut self.out, &mut self.then, usize::MAX) {
+                return Some(action);
             }
             if self.asked != Asked::Nothing || !self.step() {
-                let out = std::mem::take(&mut self.out);
-                return (!out.is_empty()).then_some(Action::Send(out));
+                return machine::written(&mut self.out);
             }
         }
     }
