@@ -1,6 +1,7 @@
 //! The front page, in the order a client asks: is it working, what is wrong, what is planned, how
 //! has it been, which machines, what was said.
 
+use stdx::Span;
 use watch::State;
 use watch::maintenance::Phase;
 use web::page::escape;
@@ -8,7 +9,7 @@ use web::page::escape;
 use crate::archive;
 use crate::markdown;
 use crate::model::{Component, DAYS, Incident, Maintenance, Snapshot, System, Update};
-use crate::shell::{class, page, short_time, span, time};
+use crate::shell::{class, page, short_time, time};
 
 /// Posts on the front page.
 const RECENT: usize = 5;
@@ -38,7 +39,7 @@ fn verdict(s: &Snapshot) -> String {
     let checked = if oldest == 0 {
         "Nothing has been checked yet.".to_owned()
     } else {
-        format!("Checked {} before this page was made, {}.", span(age), time(s.made))
+        format!("Checked {} before this page was made, {}.", Span(age).in_words(), time(s.made))
     };
     format!(
         "<section class=\"verdict s{0}\" aria-label=\"Verdict\"><h1>{1}</h1><p>{checked}</p></section>",
@@ -100,7 +101,7 @@ fn duration(s: &Snapshot, i: &Incident) -> String {
             time(end),
             (end.saturating_sub(i.began) / 1000 + 30) / 60
         ),
-        None => format!("Since {}, {}", time(i.began), span(s.made.saturating_sub(i.began))),
+        None => format!("Since {}, {}", time(i.began), Span(s.made.saturating_sub(i.began)).in_words()),
     }
 }
 
@@ -130,7 +131,7 @@ fn promises(s: &Snapshot, i: &Incident) -> String {
     }
     if let (Some(due), false) = (i.postmortem_due, i.postmortem_done) {
         let late = if due < s.made {
-            format!(" <span class=\"late\">(late by {})</span>", span(s.made - due))
+            format!(" <span class=\"late\">(late by {})</span>", Span(s.made - due).in_words())
         } else {
             String::new()
         };

@@ -95,29 +95,9 @@ pub fn short_time(at: u64) -> String {
     format!("<time datetime=\"{}\">{}</time>", now.iso(), watch::zones::utc(now))
 }
 
-/// `3 minutes`, `2 hours`: how long ago or for how long.
-pub fn span(ms: u64) -> String {
-    let s = ms / 1000;
-    let (n, unit) = match s {
-        0..=119 => (s, "second"),
-        120..=7199 => (s / 60, "minute"),
-        7200..=172_799 => (s / 3600, "hour"),
-        _ => (s / 86_400, "day"),
-    };
-    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_said_in_the_unit_people_use() {
-        assert_eq!(
-            (span(1000), span(90_000), span(600_000), span(7_200_000), span(3 * 86_400_000)),
-            ("1 second".into(), "90 seconds".into(), "10 minutes".into(), "2 hours".into(), "3 days".into())
-        );
-    }
 
     #[test]
     fn a_page_has_one_script_of_ours_and_no_foreign_address() {

@@ -69,7 +69,7 @@ fn line(listed: &Listed, now: Now) -> Vec<String> {
     let next = match listed.due {
         _ if listed.sending => "under way".to_owned(),
         Some(due) if due <= now => "due".to_owned(),
-        Some(due) => format!("in {}", roughly(due.since(now).as_secs())),
+        Some(due) => format!("in {}", due.since(now).in_words()),
         None => "held".to_owned(),
     };
     let to: Vec<String> = entry.rcpts.iter().take(3).map(|r| r.address.to_string()).collect();
@@ -77,7 +77,7 @@ fn line(listed: &Listed, now: Now) -> Vec<String> {
         if entry.rcpts.len() > 3 { format!(" and {} more", entry.rcpts.len() - 3) } else { String::new() };
     vec![
         entry.message.tagged(),
-        roughly(now.since(entry.at).as_secs()),
+        now.since(entry.at).in_words(),
         next,
         Bytes(entry.size).to_string(),
         sender(entry),
@@ -87,15 +87,6 @@ fn line(listed: &Listed, now: Now) -> Vec<String> {
 
 fn sender(entry: &Entry) -> String {
     entry.sender.as_ref().map_or("<>".to_owned(), ToString::to_string)
-}
-
-fn roughly(secs: u64) -> String {
-    match secs {
-        0..=119 => format!("{secs} s"),
-        120..=7199 => format!("{} min", secs / 60),
-        7200..=172_799 => format!("{} h", secs / 3600),
-        _ => format!("{} d", secs / 86_400),
-    }
 }
 
 fn state(state: &State) -> String {

@@ -122,12 +122,16 @@ fn space(site: &Site) -> Finding {
     match site.store().intake() {
         Intake::Open => match site.fills().forecast(site.now()).decision {
             Forecast::FullAt(at) if at.since(site.now()) < FULL_SOON => bad(
-                format!("the mail disk will be full in {}, at the pace of late", at.since(site.now())),
+                format!(
+                    "the mail disk will be full in {}, at the pace of late",
+                    at.since(site.now()).in_words()
+                ),
                 "free some space or enlarge it before then; see what grows",
             ),
-            Forecast::FullAt(at) => {
-                good(format!("the mail disk has room, for {} at the pace of late", at.since(site.now())))
-            }
+            Forecast::FullAt(at) => good(format!(
+                "the mail disk has room, for {} at the pace of late",
+                at.since(site.now()).in_words()
+            )),
             Forecast::Never | Forecast::FullNow => good("the mail disk has room".into()),
         },
         Intake::Full { free, reserve } => bad(
@@ -207,7 +211,7 @@ async fn silent(site: &Site) -> Result<Vec<Finding>, String> {
         Some(bad(
             format!(
                 "{name} has not answered for {}: it may not be watching this host",
-                site.now().since(since)
+                site.now().since(since).in_words()
             ),
             "see whether it runs and can be reached; if it is gone for good, take its [[peer]] out",
         ))
@@ -220,21 +224,23 @@ fn judge_backups(first: Option<Now>, last: Option<Now>, tried: Option<Now>, now:
     let (Some(first), Some(last)) = (first, last) else {
         return bad("no backup of this host was ever made".into(), "postroad backup /some/other/disk");
     };
-    let age = now.since(last);
+    let (age, old) = (now.since(last), now.since(last).in_words());
     if age > BACK_UP_EVERY {
-        return bad(format!("the last backup is {age} old"), "make one each night: postroad backup FOLDER");
+        return bad(format!("the last backup is {old} old"), "make one each night: postroad backup FOLDER");
     }
     match tried {
-        Some(tried) if now.since(tried) <= TRY_EVERY => {
-            good(format!("the last backup is {age} old; a restore was tried {} ago", now.since(tried)))
-        }
-        Some(tried) => bad(format!("no restore was tried for {}", now.since(tried)), TRY),
+        Some(tried) if now.since(tried) <= TRY_EVERY => good(format!(
+            "the last backup is {old} old; a restore was tried {} ago",
+            now.since(tried).in_words()
+        )),
+        Some(tried) => bad(format!("no restore was tried for {}", now.since(tried).in_words()), TRY),
         None if now.since(first) <= TRY_EVERY => {
-            good(format!("the last backup is {age} old; a restore was never tried yet"))
+            good(format!("the last backup is {old} old; a restore was never tried yet"))
         }
-        None => {
-            bad(format!("backups are made since {}, and no restore was ever tried", now.since(first)), TRY)
-        }
+        None => bad(
+            format!("backups are made since {}, and no restore was ever tried", now.since(first).in_words()),
+            TRY,
+        ),
     }
 }
 
@@ -301,6 +307,16 @@ mod tests {
         assert!(says(day(99), day(99), None).0);
         assert!(says(day(10), day(99), day(75)).0);
         assert!(says(day(75), day(99), None).0);
+        // Odd moments are told as people would say them.
+        let odd = |ms: u64| Some(Now(99 * 86_400_000 + ms));
+        assert_eq!(
+            says(odd(0), odd(7_654_321), odd(86_399_000)),
+            (true, "the last backup is 21 hours old; a restore was tried 1 second ago".into())
+        );
+        assert_eq!(
+            says(day(0), day(99), odd(1)).1,
+            "the last backup is 24 hours old; a restore was tried 23 hours ago"
+        );
         for (first, last, tried, want) in [
             (day(60), day(99), None, "never tried"),
             (day(60), day(99), day(69), "no restore was tried"),
