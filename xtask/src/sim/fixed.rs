@@ -2,11 +2,11 @@
 //! a second host, a transport table kept by hand, and an operator who hears of trouble from
 //! clients. `docs/sim-quarter.md` says why each number is what it is.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use stdx::{Dice, Now, Span};
 
+use super::agenda::Agenda;
 use super::moods::{DAY0, EGRESSES, World};
 use super::peers::{Answer, Peers};
 use super::score::Score;
@@ -58,8 +58,7 @@ struct Run<'a> {
     /// Calls about these are on the operator's desk.
     asked: BTreeMap<(usize, usize), usize>,
     flights: BTreeMap<u64, Flight>,
-    queue: BinaryHeap<Reverse<(Now, u64, u64, What)>>,
-    serial: u64,
+    agenda: Agenda<What>,
     score: Score,
 }
 
@@ -70,15 +69,14 @@ pub fn run(world: &World, seed: u64) -> Score {
         table: BTreeMap::new(),
         asked: BTreeMap::new(),
         flights: BTreeMap::new(),
-        queue: BinaryHeap::new(),
-        serial: 0,
+        agenda: Agenda::new(),
         score: Score::default(),
     };
     for (id, mail) in Traffic::new(world, seed).enumerate() {
         run.until(mail.at);
         let at = mail.at;
         run.flights.insert(id as u64, Flight { mail, host: None });
-        run.push(at, id as u64, What::Due);
+        run.agenda.push(at, id as u64, What::Due);
     }
     run.until(Now(u64::MAX));
     run.score.burnt = run.peers.burnt;
@@ -87,14 +85,8 @@ pub fn run(world: &World, seed: u64) -> Score {
 }
 
 impl Run<'_> {
-    fn push(&mut self, at: Now, id: u64, what: What) {
-        self.serial += 1;
-        self.queue.push(Reverse((at, self.serial, id, what)));
-    }
-
     fn until(&mut self, until: Now) {
-        while self.queue.peek().is_some_and(|head| head.0.0 < until) {
-            let Some(Reverse((now, _, id, what))) = self.queue.pop() else { return };
+        while let Some((now, id, what)) = self.agenda.before(until) {
             match what {
                 What::Due => self.due(id, now),
                 What::Landed { egress } => self.landed(id, egress, now),
@@ -112,7 +104,7 @@ impl Run<'_> {
         let Some(flight) = self.flights.get(&id) else { return };
         let entry = self.table.get(&(flight.mail.group, flight.mail.domain)).copied();
         let egress = flight.host.or(entry).unwrap_or(0);
-        self.push(now + TRY, id, What::Landed { egress });
+        self.agenda.push(now + TRY, id, What::Landed { egress });
     }
 
     fn landed(&mut self, id: u64, egress: usize, now: Now) {
@@ -132,12 +124,12 @@ impl Run<'_> {
             // smtp_fallback_relay: after a temporary failure the second host takes it at once.
             _ if flight.host.is_none() => {
                 flight.host = Some(1);
-                self.push(now, id, What::Due);
+                self.agenda.push(now, id, What::Due);
             }
             _ => {
                 let age = now.since(flight.mail.at).0;
                 let wait = Span(age.clamp(BACKOFF_MIN.0, BACKOFF_MAX.0));
-                self.push(now + wait, id, What::Due);
+                self.agenda.push(now + wait, id, What::Due);
             }
         }
     }
@@ -152,7 +144,7 @@ impl Run<'_> {
         self.asked.insert(place, egress);
         let call = now + Span((self.dice.unit() * CALL_AFTER.0 as f64) as u64);
         let done = at_work(call) + Span((self.dice.unit() * EDIT.0 as f64) as u64);
-        self.push(done, 0, What::Edit { group: place.0, domain: place.1, refused: egress });
+        self.agenda.push(done, 0, What::Edit { group: place.0, domain: place.1, refused: egress });
     }
 
     /// The domain goes to the next host after the one that was refused.
@@ -164,7 +156,7 @@ impl Run<'_> {
             0 => drop(self.table.remove(&place)),
             _ => drop(self.table.insert(place, next)),
         }
-        self.push(now + REVIEW, 0, What::Review { group: place.0, domain: place.1 });
+        self.agenda.push(now + REVIEW, 0, What::Review { group: place.0, domain: place.1 });
     }
 }
 

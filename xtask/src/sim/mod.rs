@@ -5,6 +5,7 @@
 //! What it is not: a test of the wire; conversations are one answer each. Begin with [`moods`]
 //! (what happens to the world), then [`ours`] and [`fixed`]. `docs/sim-quarter.md` has it in words.
 
+mod agenda;
 mod fixed;
 mod moods;
 mod ours;

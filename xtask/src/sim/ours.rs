@@ -1,8 +1,7 @@
 //! The quarter under Postroad's own judgement: `route::plan`, `start`, `learn`, `tick` and the
 //! classifier, driven as the sender drives them. Nothing about routes is decided here.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use route::{
     Egress, Facts, News, Next, Outcome, Purpose, Refusal, Sender, Settings, Stage, State, Told, Tried, Way,
@@ -10,6 +9,7 @@ use route::{
 use stdx::{Now, Span};
 use words::{Domain, Enhanced};
 
+use super::agenda::Agenda;
 use super::moods::{EGRESSES, World, ZONES};
 use super::peers::{ADDRESSES, Answer, Peers};
 use super::score::Score;
@@ -47,8 +47,7 @@ struct Run<'a> {
     senders: Vec<Domain>,
     zones: Vec<String>,
     flights: BTreeMap<u64, Flight>,
-    queue: BinaryHeap<Reverse<(Now, u64, u64, What)>>,
-    serial: u64,
+    agenda: Agenda<What>,
     score: Score,
 }
 
@@ -67,13 +66,12 @@ pub fn run(world: &World, seed: u64) -> Score {
         senders,
         zones: ZONES.iter().map(|z| (*z).to_owned()).collect(),
         flights: BTreeMap::new(),
-        queue: BinaryHeap::new(),
-        serial: 0,
+        agenda: Agenda::new(),
         score: Score::default(),
     };
     for l in &world.listings {
         for (at, listed) in [(l.from, true), (l.until, false)] {
-            run.push(at + LIST_ROUND, 0, What::List { zone: l.zone, egress: l.egress, listed });
+            run.agenda.push(at + LIST_ROUND, 0, What::List { zone: l.zone, egress: l.egress, listed });
         }
     }
     for (id, mail) in Traffic::new(world, seed).enumerate() {
@@ -81,7 +79,7 @@ pub fn run(world: &World, seed: u64) -> Score {
         let at = mail.at;
         let flight = Flight { mail, tried: Vec::new(), first_blocked: None, stick: None, rounds: 0 };
         run.flights.insert(id as u64, flight);
-        run.push(at, id as u64, What::Due);
+        run.agenda.push(at, id as u64, What::Due);
     }
     run.until(Now(u64::MAX));
     run.score.burnt = run.peers.burnt;
@@ -90,14 +88,8 @@ pub fn run(world: &World, seed: u64) -> Score {
 }
 
 impl Run<'_> {
-    fn push(&mut self, at: Now, id: u64, what: What) {
-        self.serial += 1;
-        self.queue.push(Reverse((at, self.serial, id, what)));
-    }
-
     fn until(&mut self, until: Now) {
-        while self.queue.peek().is_some_and(|head| head.0.0 < until) {
-            let Some(Reverse((now, _, id, what))) = self.queue.pop() else { return };
+        while let Some((now, id, what)) = self.agenda.before(until) {
             match what {
                 What::Due => self.due(id, now),
                 What::Landed { egress, purpose } => {
@@ -137,15 +129,15 @@ impl Run<'_> {
             Way::Send { egress, purpose } => {
                 route::start(&mut self.state, &facts, egress, purpose, &self.settings, now);
                 let purpose = PURPOSES.iter().position(|p| *p == purpose).unwrap_or(0) as u8;
-                self.push(now + TRY, id, What::Landed { egress, purpose });
+                self.agenda.push(now + TRY, id, What::Landed { egress, purpose });
             }
-            Way::Wait { slot: true, .. } => self.push(now + Span::secs(1), id, What::Due),
-            Way::Wait { until, .. } => self.push(until.max(now + Span::secs(1)), id, What::Due),
+            Way::Wait { slot: true, .. } => self.agenda.push(now + Span::secs(1), id, What::Due),
+            Way::Wait { until, .. } => self.agenda.push(until.max(now + Span::secs(1)), id, What::Due),
             Way::Hold { until, .. } => {
                 if let Some(flight) = self.flights.get_mut(&id) {
                     flight.first_blocked.get_or_insert(now);
                 }
-                self.push(until.max(now + Span::secs(1)), id, What::Due);
+                self.agenda.push(until.max(now + Span::secs(1)), id, What::Due);
             }
             Way::GiveUp { .. } => self.bounce(id),
         }
@@ -185,7 +177,7 @@ impl Run<'_> {
                 flight.tried.push(Tried { egress: name, at: now });
                 flight.first_blocked.get_or_insert(now);
                 flight.stick = None;
-                self.push(now, id, What::Due);
+                self.agenda.push(now, id, What::Due);
             }
             Next::Later { at, stick } => {
                 flight.rounds += 1;
@@ -194,9 +186,9 @@ impl Run<'_> {
                 if now.since(flight.mail.at) >= self.settings.expire {
                     return self.bounce(id);
                 }
-                self.push(when, id, What::Due);
+                self.agenda.push(when, id, What::Due);
             }
-            Next::Again => self.push(now + Span::secs(5), id, What::Due),
+            Next::Again => self.agenda.push(now + Span::secs(5), id, What::Due),
         }
     }
 }
