@@ -112,6 +112,7 @@ fn close(state: &mut State, word: &Word<'_>, afar: &Afar, now: Now) -> Option<Ev
 }
 
 fn reopen(state: &mut State, word: &Word<'_>, group: &str, settings: &Settings, now: Now) -> Option<Event> {
+    let undo = state.keep_away(group, word.egress);
     let lane = state.lane_mut(group, word.egress, now);
     let Mood::Blocked(block) = &lane.mood else { return None };
     let back = Return {
@@ -131,7 +132,7 @@ fn reopen(state: &mut State, word: &Word<'_>, group: &str, settings: &Settings, 
         Event::new(EventKind::Returning, says)
             .because([format!("{} reports {group} as no longer closed, after {felt}", word.by)])
             .until((now + settings.step_min).0)
-            .undo(format!("postroad route pin group:{group} EGRESS, with the egress that is to carry it")),
+            .undo(undo),
     )
 }
 

@@ -120,9 +120,13 @@ pub fn start(
 /// Time passes for a group that comes back: a step that went well for long enough is followed by
 /// the next. Call it before planning for the group; it is cheap when nothing returns.
 pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Vec<Event> {
-    let Some(entry) = state.groups.get_mut(group) else { return Vec::new() };
     let mut events = Vec::new();
-    for (name, lane) in &mut entry.lanes {
+    let returning = state.groups.get(group).into_iter().flat_map(|entry| &entry.lanes);
+    let returning = returning.filter(|(_, lane)| matches!(lane.mood, Mood::Returning(_)));
+    let undo: Vec<(String, String)> =
+        returning.map(|(name, _)| (name.clone(), state.keep_away(group, name))).collect();
+    for (name, undo) in &undo {
+        let Some(lane) = state.groups.get_mut(group).and_then(|g| g.lanes.get_mut(name)) else { continue };
         let Mood::Returning(back) = &mut lane.mood else { continue };
         let long_enough = now.since(Now(back.step_since)) >= settings.step_min;
         // The confirming step ends without news if nobody who could confirm writes.
@@ -142,7 +146,7 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
             events.push(
                 Event::new(EventKind::Returned, format!("{group} is back on {name} in full"))
                     .because([proof])
-                    .undo(keep_away(group, name)),
+                    .undo(undo),
             );
             lane.mood = Mood::Open;
         } else {
@@ -154,17 +158,12 @@ pub fn tick(state: &mut State, group: &str, settings: &Settings, now: Now) -> Ve
                 )
                 .because([proof])
                 .until((now + settings.step_min).0)
-                .undo(keep_away(group, name)),
+                .undo(undo),
             );
         }
         state.dirty.insert(format!("g/{group}"));
     }
     events
-}
-
-/// The order against a return.
-fn keep_away(group: &str, name: &str) -> String {
-    format!("postroad route pin group:{group} EGRESS, with the egress that is to carry it in place of {name}")
 }
 
 /// Takes an outcome.
@@ -211,6 +210,7 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
         state.dirty.insert(format!("r/{name}"));
     }
     host_took(state, outcome.host, name, now);
+    let undo = state.keep_away(group, name);
     let mut events = Vec::new();
     let lane = state.lane_mut(group, name, now);
     lane.score.add(1.0, 0.0, now);
@@ -248,7 +248,7 @@ fn taken(state: &mut State, outcome: &Outcome<'_>, settings: &Settings, now: Now
                 )
                 .because([format!("{domain} took a message from {name} after {felt}")])
                 .until((now + settings.step_min).0)
-                .undo(keep_away(group, name)),
+                .undo(undo),
             );
         }
         Mood::Returning(back) => {

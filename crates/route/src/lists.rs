@@ -7,7 +7,7 @@ use stdx::{Now, Span};
 
 use crate::learn::{Event, EventKind};
 use crate::settings::Settings;
-use crate::state::{Mark, Mood, State};
+use crate::state::{Lane, Mark, Mood, State};
 use crate::text::Text;
 
 /// Lists that cannot be asked under a zone of their own, or are named by other names in replies.
@@ -153,13 +153,14 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
             listing.cleared_at = now.0;
             listing.cited_by.clear();
             forgive(state, list, egress, &hosts, now);
+            let undo = keep_hosts_away(state, list, egress, &hosts);
             events.push(
                 Event::new(
                     EventKind::ListCleared,
                     format!("{list} no longer lists {egress}: {} hosts go back to it", hosts.len()),
                 )
                 .because([format!("{list} was asked about {egress} and answered without a listing")])
-                .undo("postroad route pin DOMAIN EGRESS, for one that should stay away"),
+                .undo(undo),
             );
         }
         _ => {}
@@ -170,6 +171,23 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
 /// When the monitor last had a word from this list about any egress; survives a restart.
 pub fn said_at(state: &State, list: &str) -> Option<Now> {
     state.lists.get(list)?.egresses.values().map(|l| l.said_at).max().filter(|at| *at > 0).map(Now)
+}
+
+/// Hosts named in one line; the rest are pinned alike.
+const HOSTS_SHOWN: usize = 5;
+
+/// The orders that keep mail of these hosts where it went meanwhile: with the egress that carried
+/// last for a group which had cited the list.
+fn keep_hosts_away(state: &State, list: &str, egress: &str, hosts: &[String]) -> String {
+    let cited = |lane: &Lane| lane.marks.values().any(|mark| mark.list.as_deref() == Some(list));
+    let groups = state.groups.values().filter(|g| g.lanes.get(egress).is_some_and(cited));
+    let other = groups.filter_map(|g| g.beside(egress)).max_by_key(|(_, at)| *at);
+    let order = |host: &String| other.map(|(name, _)| format!("postroad route pin host:{host} {name}"));
+    let orders: Vec<String> = hosts.iter().filter_map(order).take(HOSTS_SHOWN).collect();
+    match orders.is_empty() {
+        true => "nothing to undo: routes follow replies".to_owned(),
+        false => orders.join("; "),
+    }
 }
 
 /// The list cleared: its hosts are asked again, and groups it blocked are probed at once.

@@ -53,6 +53,16 @@ pub(crate) struct Group {
     pub touched: Ms,
 }
 
+impl Group {
+    /// Of the other egresses that are open here, the one that was used last, and when.
+    pub fn beside(&self, egress: &str) -> Option<(&str, Ms)> {
+        let open = self.lanes.iter().filter(|(n, l)| *n != egress && matches!(l.mood, Mood::Open));
+        open.filter(|(_, l)| l.score.at > 0)
+            .max_by_key(|(_, l)| l.score.at)
+            .map(|(n, l)| (n.as_str(), l.score.at))
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Lane {
     pub mood: Mood,
@@ -247,6 +257,15 @@ impl State {
         self.groups.get(group)?.lanes.get(egress)
     }
 
+    /// The order that keeps a group's mail from going back to an egress: a pin to the egress that
+    /// carried it last in its place.
+    pub(crate) fn keep_away(&self, group: &str, egress: &str) -> String {
+        self.groups.get(group).and_then(|g| g.beside(egress)).map_or_else(
+            || format!("nothing to undo: no egress but {egress} has carried mail of {group}"),
+            |(other, _)| format!("postroad route pin group:{group} {other}"),
+        )
+    }
+
     pub(crate) fn lane_mut(&mut self, group: &str, egress: &str, now: Now) -> &mut Lane {
         if !self.groups.contains_key(group) && self.groups.len() >= GROUPS_MAX {
             self.forget_one_group();
@@ -302,12 +321,11 @@ impl State {
         self.dirty.insert("pins".into());
     }
 
-    /// Takes a pin away; says whether there was one.
-    pub fn unpin(&mut self, scope: &PinScope) -> bool {
-        let before = self.pins.len();
-        self.pins.retain(|p| p.scope != *scope);
+    /// Takes a pin away, if there was one.
+    pub fn unpin(&mut self, scope: &PinScope) -> Option<Pin> {
+        let at = self.pins.iter().position(|p| p.scope == *scope)?;
         self.dirty.insert("pins".into());
-        self.pins.len() != before
+        Some(self.pins.remove(at))
     }
 
     pub fn pins(&self) -> &[Pin] {

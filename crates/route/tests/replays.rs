@@ -86,6 +86,14 @@ fn r01(seed: u64) {
     let back = window(blocked_until + Span::mins(31));
     let (a, all) = back.fold((0u32, 0u32), |(a, all), t| (a + u32::from(t.egress == "A"), all + 1));
     assert!(f64::from(a) >= 0.95 * f64::from(all), "seed {seed}: {a} of {all} back on A");
+    // Who does not want it back pins the group to the egress that carried it meanwhile.
+    for kind in ["route.returning", "route.step_up", "route.returned"] {
+        let orders: Vec<_> = city.undo(kind).into_iter().collect();
+        assert!(
+            matches!(orders[..], [order] if order.starts_with("postroad route pin group:") && order.ends_with(" B")),
+            "{kind}: {orders:?}"
+        );
+    }
 }
 
 /// R02: two lists at one company are two groups.
@@ -217,6 +225,10 @@ fn r04_a_listing_moves_only_hosts_that_cite_it() {
         let after: Vec<_> = tries.iter().filter(|t| t.at > clear + Span::mins(10)).collect();
         assert!(after.iter().all(|t| t.egress == "A"), "{domain} not back");
     }
+    let cleared = city.undo("route.list_cleared");
+    let pinned =
+        |order: &str| order.starts_with("postroad route pin host:mx.d") && order.ends_with(".example B");
+    assert!(cleared.len() == 1 && cleared.iter().all(|o| o.split("; ").all(pinned)), "{cleared:?}");
 }
 
 /// R04: hosts that cited the list before are spared once three others cite it again.

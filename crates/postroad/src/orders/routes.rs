@@ -177,23 +177,42 @@ fn note_order(site: &Site, kind: &'static str, says: &str, until: Option<Now>, u
 async fn unpin(site: &Site, destination: &str) -> Answer {
     let was = site.outbound().routes().unpin(&scope(destination)?);
     save(site).await?;
-    match was {
-        true => {
-            let says = format!("The way to {destination} is chosen again.");
-            note_order(
-                site,
-                "route.unpinned",
-                &says,
-                None,
-                &format!("postroad route pin {destination} EGRESS"),
-            );
-            Ok(Reply::done(says))
-        }
-        false => Err(format!("{destination} is not pinned. `postroad route show` lists the pins.")),
-    }
+    let Some(pin) = was else {
+        return Err(format!("{destination} is not pinned. `postroad route show` lists the pins."));
+    };
+    let says = format!("The way to {destination} is chosen again.");
+    note_order(site, "route.unpinned", &says, None, &again(destination, &pin));
+    Ok(Reply::done(says))
+}
+
+/// The order that sets a pin once more.
+fn again(destination: &str, pin: &Pin) -> String {
+    let until = pin.until.map_or(String::new(), |at| format!(" --until {}", Now(at).iso()));
+    format!("postroad route pin {destination} {}{until}", pin.egress)
 }
 
 pub(super) async fn save(site: &Site) -> Result<(), String> {
     let changes = site.outbound().routes().take_changes();
     site.store().commit(Vec::new(), move |batch| spool::save_routes(batch, &changes)).await.map_err(says)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_pin_away_is_undone_by_the_pin_itself() {
+        let pin = |until: Option<u64>| Pin {
+            scope: PinScope::Domain("far.example".into()),
+            egress: "B".into(),
+            until,
+            by: "operator".into(),
+            note: String::new(),
+        };
+        assert_eq!(again("far.example", &pin(None)), "postroad route pin far.example B");
+        assert_eq!(
+            again("far.example", &pin(Some(1_795_358_886_000))),
+            "postroad route pin far.example B --until 2026-11-22T14:48:06Z"
+        );
+    }
 }

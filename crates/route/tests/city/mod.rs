@@ -1,10 +1,10 @@
 //! A small city for the judge: a queue of messages, remotes as functions, virtual time.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use route::{
-    Dmarc, Egress, Facts, News, Next, Outcome, Purpose, Refusal, Sender, Settings, Spf, Stage, State, Told,
-    Tried, Way,
+    Dmarc, Egress, Event, Facts, News, Next, Outcome, Purpose, Refusal, Sender, Settings, Spf, Stage, State,
+    Told, Tried, Way,
 };
 use stdx::{Dice, Now, Span};
 use words::Domain;
@@ -79,7 +79,7 @@ pub struct City {
     egresses: Vec<Egress>,
     hosts: BTreeMap<String, Vec<String>>,
     mails: Vec<Mail>,
-    events: Vec<(Now, &'static str)>,
+    pub events: Vec<(Now, Event)>,
     queue: BinaryHeap<std::cmp::Reverse<(Now, u64, usize, What)>>,
     serial: u64,
     remote: Remote,
@@ -168,7 +168,7 @@ impl City {
                 What::News { list, egress, listed } => {
                     let news = if listed { News::Listed } else { News::Clean };
                     let events = route::learn_list(&mut self.state, &list, &egress, news, now);
-                    self.events.extend(events.iter().map(|e| (now, e.kind.name())));
+                    self.audit(events, now);
                 }
             }
         }
@@ -182,7 +182,8 @@ impl City {
         let hosts = self.hosts.get(m.domain.as_str()).cloned().unwrap_or_default();
         let group = route::group_of(&m.domain, &hosts, &self.state.banners);
         let ticked = route::tick(&mut self.state, &group, &self.settings, now);
-        self.events.extend(ticked.iter().map(|e| (now, e.kind.name())));
+        self.audit(ticked, now);
+        let m = &self.mails[mail];
         let (dmarc, spf) = m.strict.clone().unwrap_or_default();
         let sender = Sender { domain: Some(&m.sender), dmarc, spf: &spf, ..Sender::default() };
         let facts = Facts {
@@ -281,7 +282,7 @@ impl City {
             zones: &self.zones,
         };
         let lesson = route::learn(&mut self.state, &outcome, &self.settings, now);
-        self.events.extend(lesson.events.iter().map(|e| (now, e.kind.name())));
+        self.audit(lesson.events, now);
         let m = &mut self.mails[mail];
         match lesson.next.decision {
             Next::Done => self.end(mail, true, now),
@@ -302,6 +303,26 @@ impl City {
         }
     }
 
+    /// Each decision says what, because of what, and by which order it is undone.
+    fn audit(&mut self, events: Vec<Event>, now: Now) {
+        for event in events {
+            assert!(!event.says.is_empty() && !event.undo.is_empty(), "{event:?}");
+            assert!(!event.evidence.is_empty() && event.evidence.iter().all(|e| !e.is_empty()), "{event:?}");
+            assert!(event.until.is_none_or(|until| until >= now), "{event:?}");
+            for order in event.undo.split("; ").filter(|order| order.starts_with("postroad route pin ")) {
+                let name = order.rsplit(' ').next().unwrap_or_default();
+                assert!(self.egresses.iter().any(|e| e.name == name), "no egress of ours: {order}");
+            }
+            self.events.push((now, event));
+        }
+    }
+
+    /// By which orders the decisions of one kind are undone.
+    pub fn undo(&self, kind: &str) -> BTreeSet<&str> {
+        let of_kind = self.events.iter().filter(|(_, e)| e.kind.name() == kind);
+        of_kind.map(|(_, e)| e.undo.as_str()).collect()
+    }
+
     pub fn delivered(&self) -> usize {
         self.mails.iter().filter(|m| m.done == Some(true)).count()
     }
@@ -309,10 +330,10 @@ impl City {
         self.mails.iter().filter(|m| m.done == Some(false)).count()
     }
     pub fn event_at(&self, name: &str) -> Option<Now> {
-        self.events.iter().find(|(_, n)| *n == name).map(|(at, _)| *at)
+        self.events.iter().find(|(_, e)| e.kind.name() == name).map(|(at, _)| *at)
     }
     pub fn count(&self, name: &str) -> usize {
-        self.events.iter().filter(|(_, n)| *n == name).count()
+        self.events.iter().filter(|(_, e)| e.kind.name() == name).count()
     }
     /// The longest time between a message's first try and its delivery.
     pub fn late_max(&self) -> Span {
