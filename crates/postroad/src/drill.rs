@@ -15,7 +15,7 @@ use world::Clock;
 use crate::cli::{Cli, Drill, DrillHost};
 use crate::house::{self, House, Plan};
 use crate::opening::{self, Door};
-use crate::{control, logs, orders, verbs};
+use crate::{control, logs, orders, say, verbs};
 
 /// Exit codes: all passed, something failed, it could not be played.
 const FAILED: u8 = 1;
@@ -25,7 +25,7 @@ pub fn run(drill: &Drill, json: bool) -> ExitCode {
     let scene = match Scene::read(&drill.file) {
         Ok(scene) => scene,
         Err(faults) => {
-            eprintln!("{faults}");
+            say::aside(faults);
             return ExitCode::from(BROKEN);
         }
     };
@@ -33,7 +33,7 @@ pub fn run(drill: &Drill, json: bool) -> ExitCode {
     if std::env::var_os("RUST_LOG").is_some()
         && let Err(why) = logs::begin("info", None, stdx::Bytes::mib(50))
     {
-        eprintln!("{why}");
+        say::aside(why);
     }
     let played = if drill.in_virtual_time {
         virtually(&scene)
@@ -48,9 +48,9 @@ pub fn run(drill: &Drill, json: bool) -> ExitCode {
         Ok(scenes::verdict::judge(&scene, &record, !drill.in_virtual_time))
     });
     match done {
-        Ok(report) => say(&report, json),
+        Ok(report) => tell(&report, json),
         Err(why) => {
-            eprintln!("{why}");
+            say::aside(why);
             ExitCode::from(BROKEN)
         }
     }
@@ -147,11 +147,11 @@ async fn live(scene: &Scene, terms: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-fn say(report: &Report, json: bool) -> ExitCode {
+fn tell(report: &Report, json: bool) -> ExitCode {
     if json {
-        println!("{}", report.json());
+        say::line(report.json());
     } else {
-        print!("{}", report.text());
+        say::text(report.text());
     }
     if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }

@@ -21,7 +21,8 @@ pub fn begin(level: &str, file: Option<&Path>, budget: Bytes) -> Result<(), Stri
                 .map_err(|e| format!("The log file {} cannot be written: {e}.", file.display()))?;
             format.with_writer(Mutex::new(rolling)).try_init()
         }
-        None => format.with_writer(io::stderr).try_init(),
+        // A reader who has gone is no reason to complain to him.
+        None => format.with_writer(io::stderr).log_internal_errors(false).try_init(),
     };
     done.map_err(|e| format!("The log cannot be started: {e}."))
 }

@@ -4,6 +4,9 @@
 //! ([`opening`] and [`house`] are what they share); every other verb is an [`orders::Order`], carried out by the
 //! running host through its [`control`] socket, or on the data folder if none runs.
 
+// Whoever reads may have gone: see `say`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod control;
 mod demo_monitor;
@@ -17,6 +20,7 @@ mod opening;
 mod orders;
 mod place;
 mod report;
+mod say;
 mod serve;
 mod serve_monitor;
 mod serve_relay;
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{}", why.trim_end());
+            say::aside(why.trim_end());
             ExitCode::FAILURE
         }
     }

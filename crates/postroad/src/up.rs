@@ -17,7 +17,7 @@ use world::World;
 use crate::house::{self, House, Plan, Signals, Told};
 use crate::opening::{self, Door};
 use crate::orders::{self, Order};
-use crate::{demo_monitor, demo_past, demo_site, logs, place};
+use crate::{demo_monitor, demo_past, demo_site, logs, place, say};
 
 pub const HOST: &str = "mx.demo.example";
 pub const DOMAIN: &str = "demo.example";
@@ -201,7 +201,7 @@ async fn up(data: &Path, ports: Ports, json: bool) -> Result<(), String> {
     let watching = tokio::spawn(demo_site::watch(status.board.clone(), house.site.clone(), watched));
     let told =
         Announcement { ports: &ports, ca: &authority.ca, data, accounts: &kept.accounts, desk: &kept.desk };
-    println!("{}", if json { told.json() } else { told.text() });
+    say::announce(if json { told.json() } else { told.text() });
     while signals.next().await != Told::End {}
     watching.abort();
     telling.abort();

@@ -1,6 +1,6 @@
 //! Verbs that need no host: configuration, completions, manual pages, reading refusals.
 
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, ConfigVerb, PlaceArgs};
-use crate::{link_key, orders, place, status_site};
+use crate::{link_key, orders, place, say, status_site};
 
 pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
     let file = |named: Option<PathBuf>| {
@@ -18,19 +18,15 @@ pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
         ConfigVerb::Check { file: named } => {
             let file = file(named);
             let config = config::read(&file).map_err(|faults| faults.to_string())?;
-            println!(
-                "{} is right: {} on {} ports.",
-                file.display(),
-                config.host_name,
-                config.listeners.len()
-            );
+            let (name, ports) = (&config.host_name, config.listeners.len());
+            say::line(format_args!("{} is right: {name} on {ports} ports.", file.display()));
         }
         ConfigVerb::Show { all } => {
             let config = config::read(&file(None)).map_err(|faults| faults.to_string())?;
-            print!("{}", config.show(all));
+            say::text(config.show(all));
         }
-        ConfigVerb::Explain { markdown: true, .. } => print!("{}", config::reference()),
-        ConfigVerb::Explain { key, .. } => print!("{}", config::explain(key.as_deref())?),
+        ConfigVerb::Explain { markdown: true, .. } => say::text(config::reference()),
+        ConfigVerb::Explain { key, .. } => say::text(config::explain(key.as_deref())?),
     }
     Ok(())
 }
@@ -38,7 +34,8 @@ pub fn config(place: &PlaceArgs, verb: ConfigVerb) -> Result<(), String> {
 pub fn completions(shell: clap_complete::Shell) -> Result<(), String> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "postroad", &mut script);
-    std::io::stdout().write_all(&script).map_err(|e| format!("The script cannot be written: {e}."))
+    say::text(String::from_utf8_lossy(&script));
+    Ok(())
 }
 
 pub fn man(to: &Path) -> Result<(), String> {
@@ -50,8 +47,10 @@ pub fn man(to: &Path) -> Result<(), String> {
 pub fn check_replies() -> Result<(), String> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let read = BufReader::new(std::io::stdin().lock());
-    route::check_replies(read, &mut out).map_err(|e| format!("The refusals cannot be read: {e}."))?;
-    out.flush().map_err(|e| format!("The answers cannot be written: {e}."))
+    match route::check_replies(read, &mut out).and_then(|_| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => say::end(&e),
+        done => done.map_err(|e| format!("The refusals cannot be read, or the answers not written: {e}.")),
+    }
 }
 
 /// The public half of this host's key; the key is made the first time.
@@ -60,7 +59,7 @@ pub fn link_key(args: &PlaceArgs) -> Result<(), String> {
         Ok(place) => place.data,
         Err(_) => status_site::find(args)?,
     };
-    println!("{}", link_key::load(&data)?.public());
+    say::line(link_key::load(&data)?.public());
     Ok(())
 }
 
@@ -68,8 +67,13 @@ pub fn link_key(args: &PlaceArgs) -> Result<(), String> {
 pub fn restore(args: &PlaceArgs, from: &Path) -> Result<(), String> {
     let to = place::find(args)?.data;
     let done = store::restore(from, &to, &mut progress()).map_err(|e| e.to_string())?;
-    println!("{} holds the backup's mail: {} files, {}.", to.display(), done.files, stdx::Bytes(done.bytes));
-    println!("Check it before you rely on it: postroad verify {}", to.display());
+    say::line(format_args!(
+        "{} holds the backup's mail: {} files, {}.",
+        to.display(),
+        done.files,
+        stdx::Bytes(done.bytes)
+    ));
+    say::line(format_args!("Check it before you rely on it: postroad verify {}", to.display()));
     Ok(())
 }
 
@@ -77,7 +81,7 @@ pub fn restore(args: &PlaceArgs, from: &Path) -> Result<(), String> {
 pub fn verify(backup: &Path, json: bool) -> Result<(), String> {
     let found = store::verify(backup, orders::HOLDERS, &mut progress()).map_err(|e| e.to_string())?;
     let reply = orders::verified(&found)?;
-    println!("{}", if json { reply.json.to_string() } else { reply.text.trim_end().to_owned() });
+    say::line(if json { reply.json.to_string() } else { reply.text.trim_end().to_owned() });
     Ok(())
 }
 
@@ -85,7 +89,12 @@ pub fn verify(backup: &Path, json: bool) -> Result<(), String> {
 pub fn rebuild(args: &PlaceArgs) -> Result<(), String> {
     let data = place::find(args)?.data;
     let done = store::rebuild(&data, &role_mail::schemas(), rebuilding()).map_err(|e| e.to_string())?;
-    println!("The index of {} is made anew: {} bodies, {} rows.", data.display(), done.bodies, done.rows);
+    say::line(format_args!(
+        "The index of {} is made anew: {} bodies, {} rows.",
+        data.display(),
+        done.bodies,
+        done.rows
+    ));
     Ok(())
 }
 
@@ -128,8 +137,8 @@ impl Pace {
         }
         *said = tenth;
         match left(took, done - from.min(done), total - done.min(total)) {
-            Some(left) => eprintln!("{doing}: {tenth} of 10, about {left} s left"),
-            None => eprintln!("{doing}: {tenth} of 10"),
+            Some(left) => say::aside(format_args!("{doing}: {tenth} of 10, about {left} s left")),
+            None => say::aside(format_args!("{doing}: {tenth} of 10")),
         }
     }
 }
@@ -145,8 +154,8 @@ pub fn pin(place: &PlaceArgs, json: bool) -> Result<(), String> {
     let place = crate::place::find(place)?;
     let pin = crate::serve::identity(&place.data, &place.settings.host_name)?.pin;
     match json {
-        true => println!("{}", serde_json::json!({ "pin": pin })),
-        false => println!("{pin}"),
+        true => say::line(serde_json::json!({ "pin": pin })),
+        false => say::line(pin),
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::cli::{
     QueueVerb, RouteVerb, Switch, TlsVerb, Verb,
 };
 use crate::orders::{self, Order, Reply};
-use crate::{control, house, place, serve, status_site, up};
+use crate::{control, house, place, say, serve, status_site, up};
 
 pub fn run(cli: Cli) -> Result<(), String> {
     let Cli { place, json, verb } = cli;
@@ -33,7 +33,7 @@ pub fn run(cli: Cli) -> Result<(), String> {
         Verb::Monitor(verb) => return monitor::run(&place, verb, json),
         Verb::Status(verb) => {
             let reply = status_site::order(&place, Order::Status(status::order(verb)?))?;
-            say(&reply, json);
+            tell(&reply, json);
             return Ok(());
         }
         other => other,
@@ -46,7 +46,7 @@ pub fn run(cli: Cli) -> Result<(), String> {
             Some(answer) => answer?,
             None => house::alone(&place, order)?,
         };
-    say(&reply, json);
+    tell(&reply, json);
     Ok(())
 }
 
@@ -79,11 +79,11 @@ pub fn order(verb: Verb) -> Result<Order, String> {
     })
 }
 
-fn say(reply: &Reply, json: bool) {
+fn tell(reply: &Reply, json: bool) {
     if json {
-        println!("{}", reply.json);
+        say::line(&reply.json);
     } else {
-        println!("{}", reply.text.trim_end());
+        say::line(reply.text.trim_end());
     }
 }
 
@@ -193,7 +193,7 @@ fn read_password(args: &PasswordArgs) -> Result<String, String> {
         }
         None => {
             let password = orders::new_password(&host::world(host::Settings::default()));
-            eprintln!("password: {password}");
+            say::aside(format_args!("password: {password}"));
             Ok(password)
         }
     }

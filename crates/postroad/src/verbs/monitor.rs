@@ -3,16 +3,16 @@
 use crate::cli::PlaceArgs;
 use crate::cli::monitor::MonitorVerb;
 use crate::orders::{MonitorOrder, Order};
-use crate::watch_post;
+use crate::{say, watch_post};
 
 pub fn run(place: &PlaceArgs, verb: MonitorVerb, json: bool) -> Result<(), String> {
     let order = match verb {
         MonitorVerb::Grafana => {
-            println!("{:#}", watch::metrics::dashboard());
+            say::line(format_args!("{:#}", watch::metrics::dashboard()));
             return Ok(());
         }
         MonitorVerb::Rules => {
-            print!("{}", watch::metrics::rules());
+            say::text(watch::metrics::rules());
             return Ok(());
         }
         MonitorVerb::Show => MonitorOrder::Show,
@@ -30,6 +30,6 @@ pub fn run(place: &PlaceArgs, verb: MonitorVerb, json: bool) -> Result<(), Strin
         MonitorVerb::Look { probe } => MonitorOrder::Look { probe },
     };
     let reply = watch_post::order(place, Order::Monitor(order))?;
-    super::say(&reply, json);
+    super::tell(&reply, json);
     Ok(())
 }
