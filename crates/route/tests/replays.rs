@@ -86,7 +86,11 @@ fn r01(seed: u64) {
     let back = window(blocked_until + Span::mins(31));
     let (a, all) = back.fold((0u32, 0u32), |(a, all), t| (a + u32::from(t.egress == "A"), all + 1));
     assert!(f64::from(a) >= 0.95 * f64::from(all), "seed {seed}: {a} of {all} back on A");
-    // Who does not want it back pins the group to the egress that carried it meanwhile.
+    is_undone_by_a_pin_to_b(&city);
+}
+
+/// Who does not want the group back pins it to the egress that carried it meanwhile.
+fn is_undone_by_a_pin_to_b(city: &City) {
     for kind in ["route.returning", "route.step_up", "route.returned"] {
         let orders: Vec<_> = city.undo(kind).into_iter().collect();
         assert!(
