@@ -7,23 +7,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::copying::{Pace, copy_range};
 use crate::files::{Sort, name_of, read_name};
 use crate::shared::Shared;
 use crate::store::{INDEX, SEGMENTS, take_lock};
 use crate::{Schema, Settings, Store, StoreError, Tell, lock};
 
-/// Copied, made durable, and followed by a pause of equal length, so that mail goes first.
-const PIECE: u64 = 4 << 20;
-/// Pages of the index copied at a time.
-const PAGES: i32 = 2000;
+/// Pages of the index copied and made durable at a time.
+const PAGES: i32 = 256;
+const PAGE: u64 = 4096;
 /// Which large files were complete when they were copied.
 const CLOSED: &str = "closed-files";
 
@@ -95,10 +94,11 @@ impl Store {
         let mut out = Backup::default();
         let fresh = to.join("index.new");
         let _ = fs::remove_file(&fresh);
-        self.read_now(|conn| copy_index(conn, &fresh, progress))?;
+        let mut pace = Pace::beside(shared);
+        self.read_now(|conn| copy_index(conn, &fresh, &mut pace, progress))?;
         out.bytes += fs::metadata(&fresh).map_err(failed)?.len();
         let source = Source { dir: dir.join(SEGMENTS), shared };
-        let names = copy_segments(&source, &segments, &mut out, progress)?;
+        let names = copy_segments(&source, &segments, &mut pace, &mut out, progress)?;
         replace_index(to, &fresh)?;
         for entry in fs::read_dir(&segments).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -113,26 +113,36 @@ impl Store {
 }
 
 /// Copies one state of the index, in steps.
-fn copy_index(conn: &Connection, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+fn copy_index(
+    conn: &Connection,
+    to: &Path,
+    pace: &mut Pace<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), StoreError> {
     // A read fixes the state that is copied, whatever is committed meanwhile.
     conn.query_row("SELECT log_commit FROM store_state", [], |_| Ok(()))?;
     let mut target = Connection::open(to)?;
+    // Half a copy is thrown away, so nothing of it need survive; its pages go to the disk step by step all the same.
+    target.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")?;
+    let file = File::open(to).map_err(failed)?;
     {
         let copy = rusqlite::backup::Backup::new(conn, &mut target)?;
         loop {
+            pace.begin();
             let step = copy.step(PAGES)?;
+            file.sync_data().map_err(failed)?;
             let at = copy.progress();
             let total = at.pagecount as u64;
             progress(Progress { doing: "copying the index", done: total - at.remaining as u64, total });
             if matches!(step, rusqlite::backup::StepResult::Done) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            pace.end(PAGES as u64 * PAGE);
         }
     }
     target.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(()))?;
     drop(target);
-    File::open(to).and_then(|f| f.sync_all()).map_err(failed)
+    file.sync_all().map_err(failed)
 }
 
 /// Puts a new index in the old one's place.
@@ -175,35 +185,44 @@ impl Source<'_> {
 fn copy_segments(
     source: &Source<'_>,
     to: &Path,
+    pace: &mut Pace<'_>,
     out: &mut Backup,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     let files = source.files()?;
     let known = fs::read_to_string(to.join(CLOSED)).unwrap_or_default();
     let known: BTreeMap<&str, &str> = known.lines().filter_map(|l| l.split_once(' ')).collect();
-    let total: u64 = files.iter().map(|f| f.2).sum();
-    let (mut done, mut closed_now) = (0, String::new());
-    let mut names = BTreeMap::new();
-    for (name, sort, len, closed) in files {
-        let (from, target) = (source.dir.join(&name), to.join(&name));
-        let have = fs::metadata(&target).map_or(0, |m| m.len());
+    let plan = |(name, sort, len, _): &(String, Sort, u64, bool)| {
+        let have = fs::metadata(to.join(name)).map_or(0, |m| m.len());
         let complete = known.get(name.as_str()).is_some_and(|n| *n == len.to_string());
         // What is durable in the log stays as it is; of a large file only a complete one does.
         let begin = match sort {
-            Sort::Log => have.min(len),
-            Sort::Large if complete && have == len => len,
+            Sort::Log => have.min(*len),
+            Sort::Large if complete && have == *len => *len,
             Sort::Large => 0,
         };
+        (begin, have)
+    };
+    // What is there already takes no time: it is not counted in what is to come.
+    let total: u64 = files.iter().map(|f| f.2 - plan(f).0).sum();
+    let (mut done, mut closed_now) = (0, String::new());
+    let mut names = BTreeMap::new();
+    for entry in files {
+        let (begin, have) = plan(&entry);
+        let (name, _, len, closed) = entry;
         if begin < len || have > len {
-            out.bytes += copy_range(&from, &target, begin, len)?;
+            let (from, target) = (source.dir.join(&name), to.join(&name));
+            let told = &mut |n: u64| {
+                done += n;
+                progress(Progress { doing: "copying segments", done: done.min(total), total });
+            };
+            out.bytes += copy_range((&from, &target), (begin, len), pace, told).map_err(failed)?;
             out.copied += 1;
         }
-        done += len;
         out.files += 1;
         if closed {
             closed_now.push_str(&format!("{name} {len}\n"));
         }
-        progress(Progress { doing: "copying segments", done, total });
         names.insert(name, len);
     }
     File::create(to.join(CLOSED))
@@ -213,32 +232,9 @@ fn copy_segments(
     Ok(names)
 }
 
-/// Makes `to` hold the first `end` bytes of `from`; those before `begin` it has already.
-fn copy_range(from: &Path, to: &Path, begin: u64, end: u64) -> Result<u64, StoreError> {
-    let run = || -> io::Result<u64> {
-        let mut source = File::open(from)?;
-        let mut target = File::options().create(true).truncate(false).write(true).open(to)?;
-        target.set_len(begin)?;
-        source.seek(SeekFrom::Start(begin))?;
-        target.seek(SeekFrom::Start(begin))?;
-        let mut at = begin;
-        while at < end {
-            let begun = Instant::now();
-            let want = PIECE.min(end - at);
-            let n = io::copy(&mut (&mut source).take(want), &mut target)?;
-            if n == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment became shorter"));
-            }
-            at += n;
-            target.sync_data()?;
-            if at < end {
-                std::thread::sleep(begun.elapsed().min(Duration::from_millis(200)));
-            }
-        }
-        target.sync_all()?;
-        Ok(end - begin)
-    };
-    run().map_err(failed)
+/// Copies a whole file while no host runs.
+fn copy_alone(from: &Path, to: &Path, len: u64, each: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+    copy_range((from, to), (0, len), &mut Pace::alone(), each).map_err(failed)
 }
 
 /// Makes the folder `to` (new or empty) the store that `from` is a backup of.
@@ -270,15 +266,19 @@ pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     for name in files {
         let source = from.join(SEGMENTS).join(&name);
         let len = fs::metadata(&source).map_err(failed)?.len();
-        out.bytes += copy_range(&source, &segments.join(&name), 0, len)?;
+        let mut done = out.bytes;
+        let told = &mut |n: u64| {
+            done += n;
+            progress(Progress { doing: "restoring segments", done, total });
+        };
+        out.bytes += copy_alone(&source, &segments.join(&name), len, told)?;
         out.files += 1;
-        progress(Progress { doing: "restoring segments", done: out.bytes, total });
     }
     File::open(&segments).and_then(|f| f.sync_all()).map_err(failed)?;
     // The index last: without it the folder is no store yet.
     let fresh = to.join("index.new");
     let len = fs::metadata(from.join(INDEX)).map_err(failed)?.len();
-    out.bytes += copy_range(&from.join(INDEX), &fresh, 0, len)?;
+    out.bytes += copy_alone(&from.join(INDEX), &fresh, len, &mut |_| ())?;
     replace_index(to, &fresh)?;
     crate::archive::note_tried(from);
     Ok(out)
@@ -295,7 +295,7 @@ pub fn keep_index(dir: &Path) -> Result<(), StoreError> {
     crate::engine::checkpoint(&conn)?;
     drop(conn);
     let len = fs::metadata(dir.join(INDEX)).map_err(failed)?.len();
-    copy_range(&dir.join(INDEX), &dir.join(BEFORE), 0, len).map(drop)
+    copy_alone(&dir.join(INDEX), &dir.join(BEFORE), len, &mut |_| ()).map(drop)
 }
 
 /// Puts the kept copy in the index's place; what was committed since is in the log and is played into

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, Authorization};
 
+use crate::ballast::Part;
 use crate::draft::Form;
 use crate::log::{AppendError, Log, Position, Staged};
 use crate::recover::{self, set_state};
@@ -29,6 +30,8 @@ const MOVED: &str = "UPDATE body SET segment = ?2, start = ?3 WHERE id = ?1";
 
 /// One batch changes at most this much; more has to be cut into several commits.
 const BATCH_MAX: usize = 64 << 20;
+/// How long a connection waits for another that writes.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 /// After a failure to bring the index up, it is tried again this much later.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -90,9 +93,9 @@ pub(crate) fn tune(conn: &Connection) -> Result<(), StoreError> {
     // The log makes commits durable; NORMAL keeps the index file whole over a power cut.
     conn.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
-         PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=10000;
-         PRAGMA recursive_triggers=ON;",
+         PRAGMA journal_size_limit=8388608; PRAGMA recursive_triggers=ON;",
     )?;
+    conn.busy_timeout(BUSY_MAX)?;
     Ok(())
 }
 
@@ -111,7 +114,7 @@ impl Engine {
         tune(&conn)?;
         conn.execute_batch("PRAGMA cache_size=-16000")?;
         schema::begin(&conn, schemas)?;
-        let found = recover::catch_up(&conn, &shared, u64::MAX)?;
+        let found = catch_up(&conn, &shared, u64::MAX)?;
         mend(&shared, &conn, &found)?;
         if schema::migrate(&conn, schemas)? {
             checkpoint(&conn)?;
@@ -175,13 +178,25 @@ impl Engine {
         if self.behind {
             self.recover()?;
         }
-        if self.log.ready(self.position.commit + 1)? {
+        if self.ready_log()? {
             lock(&self.rows).new_segment();
         }
         if self.conn.is_autocommit() {
             self.exec("BEGIN IMMEDIATE")?;
         }
         self.exec("SAVEPOINT a_group")
+    }
+
+    /// A new segment begins also on a full disk: what deletes has to go on, and intake is not asked here.
+    fn ready_log(&mut self) -> Result<bool, StoreError> {
+        let mut aside = None;
+        loop {
+            match self.log.ready(self.position.commit + 1) {
+                Err(StoreError::Full(_))
+                    if aside.get_or_insert_with(|| self.shared.room_aside(Part::Segments)).give() => {}
+                result => return result,
+            }
+        }
     }
 
     fn undo(&mut self) {
@@ -208,7 +223,7 @@ impl Engine {
             return Err(StoreError::Full("the index could not be written a moment ago".to_owned()));
         }
         self.retry = Some(Instant::now() + RETRY);
-        let found = recover::catch_up(&self.conn, &self.shared, self.position.commit)?;
+        let found = catch_up(&self.conn, &self.shared, self.position.commit)?;
         self.retry = None;
         if found.end.commit != self.position.commit {
             return Err(StoreError::Broken(format!(
@@ -300,11 +315,7 @@ impl Engine {
             Ok(position) => position,
             // Deleting and marking go on when new mail cannot: they have room set aside.
             Err(AppendError::Clean(StoreError::Full(why))) if staged.is_empty() => {
-                if !self.shared.drop_ballast() {
-                    return Err(StoreError::Full(why));
-                }
-                self.log.ready(commit)?;
-                self.log.append(staged, commit, &self.payload).map_err(AppendError::into_error)?
+                self.append_in_room_aside(staged, commit, why)?
             }
             Err(AppendError::Clean(e)) => return Err(e),
             Err(AppendError::Doubt(e)) => {
@@ -315,6 +326,24 @@ impl Engine {
         self.position = position;
         *lock(&self.shared.log_end) = position;
         self.exec("RELEASE a_group").inspect_err(|_| self.behind = true)
+    }
+
+    fn append_in_room_aside(
+        &mut self,
+        staged: &Staged,
+        commit: u64,
+        why: String,
+    ) -> Result<Position, StoreError> {
+        let mut last = why;
+        let mut aside = self.shared.room_aside(Part::Segments);
+        while aside.give() {
+            self.log.ready(commit)?;
+            match self.log.append(staged, commit, &self.payload) {
+                Err(AppendError::Clean(StoreError::Full(why))) => last = why,
+                result => return result.map_err(AppendError::into_error),
+            }
+        }
+        Err(StoreError::Full(last))
     }
 
     fn encode(&mut self, staged: &Staged) {
@@ -400,17 +429,13 @@ impl Engine {
         }
         let next_body = self.shared.next_body.load(Ordering::Relaxed);
         let result = set_state(&self.conn, self.position, next_body).and_then(|()| self.exec("COMMIT"));
-        if matches!(result, Err(StoreError::Full(_))) && self.shared.drop_ballast() {
-            // That was room for exactly this: what is acknowledged goes into the index now.
+        if matches!(result, Err(StoreError::Full(_))) {
             self.give_up_transaction();
             return self.recover();
         }
         match result {
             Ok(()) => self.settled(),
             Err(e) => {
-                if matches!(e, StoreError::Full(_)) {
-                    self.shared.ran_full();
-                }
                 self.shared.trouble(format!("the index file could not be written: {e}"));
                 self.give_up_transaction();
                 return Err(e);
@@ -436,9 +461,13 @@ impl Engine {
     /// Empties the index's write-ahead log between two groups, if readers kept the housekeeper
     /// from it for long.
     pub(crate) fn tidy_index(&self) {
-        if self.shared.wal_long.swap(false, Ordering::Relaxed)
-            && let Err(e) = checkpoint(&self.conn)
-        {
+        if !self.shared.wal_long.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Mail waits here: a reader in the way (a backup copies the index for minutes) is not waited for.
+        let done = self.conn.busy_timeout(Duration::ZERO).map_err(StoreError::from);
+        let done = done.and_then(|()| checkpoint(&self.conn));
+        if let Err(e) = self.conn.busy_timeout(BUSY_MAX).map_err(StoreError::from).and(done) {
             self.shared.trouble(format!("the index's write-ahead log grows: {e}"));
         }
     }
@@ -453,6 +482,24 @@ impl Engine {
 pub(crate) fn checkpoint(conn: &Connection) -> Result<bool, StoreError> {
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
     Ok(busy == 0)
+}
+
+/// What is acknowledged goes into the index also on a full disk: into the room that its write-ahead log has already,
+/// then into what is set aside.
+fn catch_up(conn: &Connection, shared: &Shared, upto: u64) -> Result<recover::Found, StoreError> {
+    let first = recover::catch_up(conn, shared, upto);
+    if !matches!(first, Err(StoreError::Full(_))) {
+        return first;
+    }
+    let mut aside = shared.room_aside(Part::Index);
+    loop {
+        // Once all of it is in the index, the write-ahead log begins again from its front and needs no more room.
+        let _ = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        match recover::catch_up(conn, shared, upto) {
+            Err(StoreError::Full(_)) if aside.give() => {}
+            result => return result,
+        }
+    }
 }
 
 /// Cuts the torn tail, so that the next record stands right behind the last whole group.

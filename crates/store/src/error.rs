@@ -65,10 +65,18 @@ impl fmt::Display for StoreError {
 }
 impl std::error::Error for StoreError {}
 
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|e| e.extended_code)
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full(error.to_string()),
+            // The index's shared memory is a file beside it, and could not be made as long as it must be.
+            Some(_) if extended(&error) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
+                StoreError::Full(error.to_string())
+            }
             _ => StoreError::Broken(error.to_string()),
         }
     }

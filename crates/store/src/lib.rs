@@ -9,9 +9,11 @@
 
 mod archive;
 mod backup;
+mod ballast;
 mod batch;
 mod body;
 mod committer;
+mod copying;
 pub mod disk;
 mod draft;
 mod engine;

@@ -33,6 +33,10 @@ impl Readers {
         )?;
         Ok(conn)
     }
+    /// Closes the connections that nobody uses.
+    pub(crate) fn close(&self) {
+        lock(&self.idle).clear();
+    }
     /// Lets `f` see one state of all tables.
     pub(crate) fn read<T>(
         &self,

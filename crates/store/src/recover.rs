@@ -374,6 +374,11 @@ fn play(conn: &Connection, shared: &Shared, upto: u64) -> Result<Found, StoreErr
         })?
     };
     found.body_max = found.body_max.max(next_body - 1);
+    if found.end == from && found.body_max == next_body - 1 {
+        // Nothing was missing, so nothing is written: a start needs no room.
+        conn.execute_batch("ROLLBACK")?;
+        return Ok(found);
+    }
     set_state(conn, found.end, found.body_max + 1)?;
     conn.execute_batch("COMMIT")?;
     Ok(found)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::ballast::{Ballasts, Part, Slices};
 use crate::disk::{self, Disk, Space};
 use crate::files::Files;
 use crate::large::Lease;
@@ -19,9 +20,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Five in a hundred of a large disk would be more than is ever needed.
 const RESERVE_MAX: u64 = 8 << 30;
-
-/// Room kept for deleting on a full disk.
-const BALLAST: u64 = 16 << 20;
 
 /// Where a body lies: the payload, without its record's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +54,8 @@ pub(crate) struct Shared {
     space: Mutex<Look>,
     /// The disk said it was full; held until a look shows room again.
     pub(crate) was_full: AtomicBool,
-    /// A file that only takes up room, given up so that deleting goes on when the disk is full.
-    pub(crate) ballast: Option<PathBuf>,
+    /// Room set aside, given up so that deleting goes on when a disk is full.
+    pub(crate) ballasts: Ballasts,
     /// The folder of the index, if it lies on another file system than the segments: its room is
     /// watched too.
     pub(crate) index_at: Option<PathBuf>,
@@ -119,7 +117,7 @@ impl Shared {
                 log_bytes: 0,
             }),
             was_full: AtomicBool::new(false),
-            ballast: None,
+            ballasts: Ballasts::default(),
             index_at: None,
             wal_long: AtomicBool::new(false),
             troubles: Mutex::default(),
@@ -180,24 +178,10 @@ impl Shared {
         lock(&self.space).at = None;
     }
 
-    /// Gives the ballast up. True if there was some.
-    pub(crate) fn drop_ballast(&self) -> bool {
+    /// A write found no room: what is set aside there, slice by slice.
+    pub(crate) fn room_aside(&self, part: Part) -> Slices<'_> {
         self.ran_full();
-        self.ballast.as_ref().is_some_and(|path| std::fs::remove_file(path).is_ok())
-    }
-    /// Takes ballast on again, if there is plenty of room.
-    pub(crate) fn take_ballast(&self) -> std::io::Result<()> {
-        let Some(path) = self.ballast.as_ref().filter(|p| !p.exists()) else { return Ok(()) };
-        let Space { free, total } = match &self.index_at {
-            Some(dir) => disk::space_at(dir)?,
-            None => self.disk.space()?,
-        };
-        let size = BALLAST.min(total.get() / 20);
-        if self.intake() == Intake::Open && free.get() > size * 4 {
-            let file = std::fs::File::create(path)?;
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)?;
-        }
-        Ok(())
+        self.ballasts.slices(part)
     }
 
     pub(crate) fn trouble(&self, says: String) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::ballast::{Ballasts, Part};
 use crate::body::Body;
 use crate::committer::{self, Queue};
 use crate::disk::{self, Disk};
@@ -23,7 +24,6 @@ pub(crate) const INDEX: &str = "index.sqlite";
 /// The segments' folder in the store's folder.
 pub(crate) const SEGMENTS: &str = "segments";
 const LOCK: &str = "lock";
-const BALLAST: &str = "ballast";
 
 /// Bodies and rows of one host. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
@@ -103,12 +103,14 @@ impl Store {
     ) -> Result<Store, StoreError> {
         let locked = take_lock(dir)?;
         let mut shared = Shared::new(disk, settings)?;
-        shared.ballast = Some(dir.join(BALLAST));
-        shared.index_at = disk::apart(dir, &dir.join(SEGMENTS)).then(|| dir.to_owned());
+        let segments = dir.join(SEGMENTS);
+        let apart = disk::apart(dir, &segments);
+        shared.index_at = apart.then(|| dir.to_owned());
+        shared.ballasts = Ballasts::new(dir, apart.then_some(segments.as_path()));
         let shared = Arc::new(shared);
         let path = dir.join(INDEX);
         let mut engine = open_engine(&path, &shared, schemas)?;
-        let _ = shared.take_ballast();
+        let _ = shared.ballasts.fill(false);
         let queue = Arc::new(Queue::default());
         let readers = Arc::new(Readers::new(&path));
         let upkeep = Arc::new(Upkeep::default());
@@ -421,7 +423,7 @@ impl Inner {
     /// Ends what runs, brings the index up to date and frees the folder. Once done, nothing happens.
     fn close(&self) {
         match &self.way {
-            Way::Threads { queue, threads, upkeep, lock: held, .. } => {
+            Way::Threads { queue, threads, upkeep, readers, lock: held, .. } => {
                 upkeep.close();
                 queue.close();
                 let here = std::thread::current().id();
@@ -430,6 +432,10 @@ impl Inner {
                         let _ = thread.join();
                     }
                 }
+                // The index's own files beside it go with its last connection: if room is short, what that gives
+                // back is kept for the next start.
+                readers.close();
+                let _ = self.shared.ballasts.fill(true);
                 lock(held).take();
             }
             Way::Inline { engine, .. } => {
@@ -458,9 +464,17 @@ fn find(conn: &Connection, open: &[usize], out: &mut [Option<Body>]) -> Result<(
 
 /// Opens the index; one that is no database any more is put aside and made anew from the log.
 fn open_engine(path: &Path, shared: &Arc<Shared>, schemas: &[Schema]) -> Result<Engine, StoreError> {
-    let rotten = match Engine::open(Some(path), shared.clone(), schemas) {
-        Err(StoreError::Broken(why)) if why.contains("malformed") || why.contains("not a database") => why,
-        opened => return opened,
+    let mut aside = None;
+    let rotten = loop {
+        match Engine::open(Some(path), shared.clone(), schemas) {
+            Err(StoreError::Broken(why)) if why.contains("malformed") || why.contains("not a database") => {
+                break why;
+            }
+            // What is acknowledged has to come into the index, also on a disk that somebody filled.
+            Err(StoreError::Full(_))
+                if aside.get_or_insert_with(|| shared.room_aside(Part::Index)).give() => {}
+            opened => return opened,
+        }
     };
     crate::backup::put_index_aside(path)?;
     shared.trouble(format!(

@@ -67,7 +67,7 @@ impl Upkeep {
                 shared.trouble(format!("the index could not be tidied: {e}"));
             }
             // No room for ballast is no trouble of its own.
-            let _ = shared.take_ballast();
+            let _ = shared.ballasts.fill(false);
             reclaim::punch(&shared);
             let now = shared.counts.dead.load(Ordering::Relaxed);
             if now - dead > DEAD_STEP || (first && begun.elapsed() > FIRST_TIDY) {
