@@ -112,30 +112,36 @@ fn progress() -> impl FnMut(store::Progress) {
     move |now| pace.tell(now.doing, now.done, now.total)
 }
 
-/// Says on standard error how far a long work is and when it will be done, a line each tenth and
-/// none in the first second.
+/// Says on standard error how far a long work is and when it will be done, a line each tenth and each minute,
+/// and none in the first second.
 #[derive(Default)]
 pub struct Pace {
     said: Option<(String, u64)>,
+    said_at: Option<Instant>,
     begun: Option<(Instant, u64)>,
 }
 
 /// Work shorter than this is not told of.
 const SHORT: Duration = Duration::from_secs(1);
+/// Of longer work a line is said this often at least.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 impl Pace {
     pub fn tell(&mut self, doing: &str, done: u64, total: u64) {
         if self.said.as_ref().is_none_or(|(what, _)| what != doing) {
             self.said = Some((doing.to_owned(), 0));
             self.begun = Some((Instant::now(), done));
+            self.said_at = Some(Instant::now());
         }
         let tenth = (done * 10).checked_div(total).unwrap_or(10);
         let (Some((_, said)), Some((begun, from))) = (&mut self.said, self.begun) else { return };
         let took = begun.elapsed();
-        if took < SHORT || tenth <= *said {
+        let long_ago = self.said_at.is_none_or(|at| at.elapsed() >= SAY_EVERY);
+        if took < SHORT || (tenth <= *said && !long_ago) {
             return;
         }
         *said = tenth;
+        self.said_at = Some(Instant::now());
         match left(took, done - from.min(done), total - done.min(total)) {
             Some(left) => say::aside(format_args!("{doing}: {tenth} of 10, about {left} s left")),
             None => say::aside(format_args!("{doing}: {tenth} of 10")),
