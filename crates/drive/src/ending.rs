@@ -29,6 +29,8 @@ pub enum Why {
     Stalled,
     /// The server stopped and the machine did not end within the grace.
     Stopped,
+    /// The session goes on elsewhere ([`crate::Desk::leave`]).
+    Left,
     /// Our own fault; the text is for the operator.
     Panicked(String),
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Why {
             Why::Broken(why) => write!(f, "the connection broke: {why}"),
             Why::TlsFailed(why) => write!(f, "TLS failed: {why}"),
             Why::Stalled => f.write_str("the peer did not take our bytes in time"),
+            Why::Left => f.write_str("it goes on in another process"),
             Why::Stopped => f.write_str("the server stopped"),
             Why::Panicked(why) => write!(f, "our own fault: {why}"),
         }

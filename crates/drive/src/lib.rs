@@ -2,7 +2,7 @@
 //!
 //! What it is: [`run`] joins a protocol machine, the desk that answers its questions, and a
 //! connection: reads, joined writes, deadlines, STARTTLS and implicit TLS, DEFLATE,
-//! back-pressure, shutdown, and a last word if our own code breaks. What it is not: a place
+//! back-pressure, shutdown, and a last word if our own code breaks. [`pump`] is the loop without a machine. What it is not: a place
 //! that knows a protocol or a policy. Begin with [`Desk`] and [`run`].
 //!
 //! Rules of the loop
@@ -15,6 +15,7 @@
 mod deflate;
 mod ending;
 mod out;
+mod pump;
 mod session;
 pub mod tls;
 mod until;
@@ -25,14 +26,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stdx::{Machine, Span, TlsFacts};
 use tokio::sync::watch;
-use world::{Clock, Connection};
+use world::{Clock, Connection, Stream};
 
 pub use ending::{End, Why};
+pub use pump::pump;
 pub use tls::{ClientTls, Doubt, Roots, Tls, TlsPick, TlsServer, Trust};
 pub use until::{First, first, stopped, until_stop};
 
 /// Why a session ends whose client begins with TLS where the conversation begins in the clear.
 pub const TLS_TOO_EARLY: &str = "TLS began on a port that begins in the clear";
+
+/// Takes a connection away from its session.
+pub type Takes = Box<dyn FnOnce(Box<dyn Stream>) + Send>;
 
 /// Answers a machine's questions. Roles implement it.
 pub trait Desk: Send {
@@ -53,6 +58,13 @@ pub trait Desk: Send {
     fn tls_started(&mut self, facts: &TlsFacts) {
         let _ = facts;
     }
+
+    /// The server stops while the session waits with all said. If it can go on elsewhere, whoever
+    /// takes its connection there; the session is over here then, without a word to the peer.
+    fn leave(&mut self, machine: &Self::M) -> Option<Takes> {
+        let _ = machine;
+        None
+    }
 }
 
 impl<D: Desk> Desk for &mut D {
@@ -68,6 +80,9 @@ impl<D: Desk> Desk for &mut D {
     }
     fn tls_started(&mut self, facts: &TlsFacts) {
         (**self).tls_started(facts);
+    }
+    fn leave(&mut self, machine: &Self::M) -> Option<Takes> {
+        (**self).leave(machine)
     }
 }
 

@@ -71,7 +71,7 @@ impl<D: Desk> Session<D> {
         let open = OpenGauge::new(&meter);
         let conversation = async {
             match self.converse().await {
-                Ok(why) => why,
+                Ok(why) | Err(why @ Why::Left) => why,
                 Err(why) => {
                     self.end_deaf(&why).await;
                     why
@@ -153,6 +153,13 @@ impl<D: Desk> Session<D> {
             Woke::Read(Err(e)) => return Err(Why::Broken(e.to_string())),
             Woke::Notice(notice) => self.machine.notified(now, notice),
             Woke::Stop => {
+                // All that was said is flushed before anything is waited for.
+                if let Some(takes) = self.desk.leave(&self.machine)
+                    && let Some(stream) = self.line.stream.take()
+                {
+                    takes(stream);
+                    return Err(Why::Left);
+                }
                 *stopping = Some(now + self.wires.limits.stop_grace);
                 self.machine.shutdown(now);
             }

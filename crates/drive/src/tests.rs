@@ -141,7 +141,7 @@ impl Desk for EchoDesk {
     }
 }
 
-fn wires(tls: Tls, stop: Stop) -> Wires {
+pub(crate) fn wires(tls: Tls, stop: Stop) -> Wires {
     Wires {
         clock: Arc::new(TokioClock(tokio::time::Instant::now())),
         tls,
@@ -465,4 +465,42 @@ async fn a_broken_compressed_stream_ends_the_session() {
 fn a_waiting_session_is_small() {
     let wires_size = std::mem::size_of::<Wires>();
     assert!(wires_size <= 160, "wires are {wires_size} bytes");
+}
+
+/// A desk that lets its session go on elsewhere.
+struct Mover(EchoDesk, tokio::sync::mpsc::UnboundedSender<Box<dyn world::Stream>>);
+impl Desk for Mover {
+    type M = Echo;
+    async fn answer(&mut self, ask: String) -> String {
+        self.0.answer(ask).await
+    }
+    fn leave(&mut self, _: &Echo) -> Option<crate::Takes> {
+        let there = self.1.clone();
+        Some(Box::new(move |stream| drop(there.send(stream))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_can_go_on_elsewhere_is_left_without_a_word() {
+    let (say, stop) = tokio::sync::watch::channel(false);
+    let (there, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let (mut ours, theirs) = tokio::io::duplex(4096);
+    let log = Arc::<Mutex<Vec<String>>>::default();
+    let machine = Echo { log: log.clone(), ..Echo::default() };
+    let desk = Mover(EchoDesk(None, None), there);
+    let task = tokio::spawn(run(machine, desk, connection(theirs), wires(Tls::None, stop)));
+    let mut heard = [0; 4096];
+    let n = ours.read(&mut heard).await.expect("greets");
+    assert!(n > 0);
+    say.send(true).expect("it listens");
+    let mut stream = taken.recv().await.expect("it is handed on");
+    let end = task.await.expect("it ends");
+    assert_eq!(end.why, Why::Left);
+    assert!(!log.lock().expect("log").iter().any(|l| l == "closed"), "its machine is not told of an end");
+    ours.write_all(b"more\n").await.expect("writes");
+    let n = stream.read(&mut heard).await.expect("it is the same stream");
+    assert_eq!(&heard[..n], b"more\n");
+    stream.write_all(b"yes\n").await.expect("writes");
+    let n = ours.read(&mut heard).await.expect("reads");
+    assert_eq!(&heard[..n], b"yes\n", "nothing else was said");
 }

@@ -19,5 +19,5 @@ pub mod wire;
 
 pub use ask::{Answer, Ask, Code, Notice, Refusal};
 pub use flags::{FlagNames, Flags, Keywords};
-pub use server::{Limits, Server, Settings};
+pub use server::{Limits, Parcel, Server, Settings};
 pub use set::{SeqSet, UidSet};

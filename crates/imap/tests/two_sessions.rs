@@ -3,7 +3,7 @@
 
 mod model;
 
-use imap::{Flags, Notice, Server, Settings};
+use imap::{Flags, Notice, Parcel, Server, Settings};
 use model::{Desk, World};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,14 +37,20 @@ struct Client {
     qresync: bool,
     /// Opened with EXAMINE: changes are refused, and told no differently.
     read_only: bool,
+    /// On its way to another process.
+    parcel: Option<String>,
     log: VecDeque<String>,
+}
+
+fn settings() -> Arc<Settings> {
+    let mut settings = Settings::default();
+    settings.offer.without_tls = true;
+    Arc::new(settings)
 }
 
 impl Client {
     fn new(name: usize, world: &Rc<RefCell<World>>, dice: &mut Dice) -> Client {
-        let mut settings = Settings::default();
-        settings.offer.without_tls = true;
-        let mut machine = Server::new(Arc::new(settings), SessionId(name as u64 + 1));
+        let mut machine = Server::new(settings(), SessionId(name as u64 + 1));
         machine.opened(Now::from_secs(1));
         let mut desk = Desk::new(world.clone());
         desk.page = 1 + dice.below(5) as usize;
@@ -60,6 +66,7 @@ impl Client {
             flags: BTreeMap::new(),
             qresync: dice.chance(0.4),
             read_only: dice.chance(0.2),
+            parcel: None,
             log: VecDeque::new(),
         };
         client.run("LOGIN joe pw");
@@ -307,6 +314,27 @@ impl Client {
         }
     }
 
+    /// The session leaves its process as a parcel, if it may. True if it does.
+    fn leave(&mut self) -> bool {
+        let parcel = self.machine.parcel().filter(|_| self.asked.is_none());
+        let Some(parcel) = parcel else { return false };
+        self.parcel = Some(serde_json::to_string(&parcel).expect("it can be written"));
+        self.note("leaves".into());
+        true
+    }
+
+    /// It goes on in another one.
+    fn arrive(&mut self) {
+        let Some(text) = self.parcel.take() else { return };
+        self.note(format!("goes on: {text}"));
+        let parcel: Parcel = serde_json::from_str(&text).expect("it reads back");
+        let id = SessionId(self.name as u64 + 1);
+        let resumed = Server::resume(settings(), id, Box::default(), parcel.clone());
+        self.machine = resumed.expect("it can go on");
+        assert_eq!(self.machine.parcel(), Some(parcel), "nothing is lost on the way");
+        self.machine.opened(Now::from_secs(2));
+    }
+
     fn end_idle(&mut self) {
         if let Some(running) = self.running.as_mut().filter(|r| r.idle) {
             running.idle = false;
@@ -333,7 +361,7 @@ fn response_end(said: &[u8]) -> Option<usize> {
     }
 }
 
-fn play(seed: u64, steps: usize) {
+fn play(seed: u64, steps: usize, moves: &mut u32) {
     let mut dice = Dice::new(seed);
     let world = Rc::new(RefCell::new(World::new()));
     for n in 0..dice.below(12) {
@@ -344,6 +372,17 @@ fn play(seed: u64, steps: usize) {
     for _ in 0..steps {
         let at = dice.below(clients.len() as u64) as usize;
         let client = &mut clients[at];
+        if client.parcel.is_some() {
+            // What the others do meanwhile is told when it goes on.
+            if dice.chance(0.3) {
+                client.arrive();
+            }
+            continue;
+        }
+        if dice.chance(0.05) && client.leave() {
+            *moves += 1;
+            continue;
+        }
         match &client.running {
             None => client.begin(&mut dice),
             Some(running) if running.idle && dice.chance(0.1) => client.end_idle(),
@@ -360,6 +399,7 @@ fn play(seed: u64, steps: usize) {
         }
     }
     for client in &mut clients {
+        client.arrive();
         client.end_idle();
         client.play_out();
     }
@@ -387,9 +427,11 @@ fn play(seed: u64, steps: usize) {
 
 #[test]
 fn what_sessions_are_told_is_possible_and_true() {
+    let mut moves = 0;
     for seed in 0..400 {
-        play(seed, 400);
+        play(seed, 400, &mut moves);
     }
+    assert!(moves > 1_000, "{moves} sessions went on in another process");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `host` implements them with the real machine, `sim` with a seeded city in virtual time.
 //! A test is another world; the product has no test mode. Begin with [`World`].
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,8 +20,19 @@ pub use dns::{Answer, Dns, DnsError, Mx, Tlsa};
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A byte stream to a peer.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The stream as what it is, for those who can hand on a bare socket.
+    fn as_any(&self) -> &dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
 
 /// An accepted or dialled connection and what is known of its two ends.
 pub struct Connection {

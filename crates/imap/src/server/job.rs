@@ -171,6 +171,10 @@ impl Server {
             // What happened elsewhere cannot be told now; the command itself is over.
             (Job::Sync(tail), _) => self.conclude(*tail),
             (Job::News(idle), Answer::Changes(changes)) => self.told(idle, &changes),
+            (Job::News(idle), Answer::Noticing(rows)) => {
+                self.tell_rows(rows);
+                self.resume_idle(idle);
+            }
             (Job::News(idle), _) => self.resume_idle(idle),
             (Job::NewsFetch(fetch), Answer::Page(page)) => self.fetch_page(fetch, page, true),
             (Job::NewsFetch(fetch), Answer::Bytes(bytes)) => self.fetch_bytes(fetch, &bytes, true),

@@ -12,6 +12,7 @@ mod folders;
 mod job;
 mod listing;
 mod login;
+mod parcel;
 mod render;
 mod search;
 mod select;
@@ -19,17 +20,18 @@ mod settings;
 mod store;
 mod sync;
 
+pub use parcel::Parcel;
 pub use settings::{Limits, Settings};
 
 use crate::ask::{Answer, Ask, Notice, Refusal, Welcome};
-use crate::command::{Command, NotifySpec, Verb};
+use crate::command::{Command, Verb};
 use crate::grammar::{self, Fault, Unreadable};
 use crate::wire::read::{COMMAND_MAX, Event, Literal, Reader};
 use crate::wire::write;
 use job::{Job, Tail};
 use std::sync::Arc;
 use stdx::{Action, Machine, Now, TlsFacts};
-use sync::Open;
+use sync::{Asked, Open};
 use words::SessionId;
 
 /// Output kept back before it is handed to the loop.
@@ -61,7 +63,7 @@ pub struct Server {
     who: Option<Box<Welcome>>,
     enabled: Enabled,
     folder: Option<Box<Open>>,
-    notify: Option<Box<NotifySpec>>,
+    notify: Option<Box<Asked>>,
     notices: Vec<Notice>,
     /// The selected folder may have news.
     dirty: bool,
@@ -273,7 +275,14 @@ impl Server {
             return self.close("Too many commands without a log-in");
         }
         match grammar::parse(text, self.utf8()) {
-            Ok(command) => self.dispatch(command),
+            Ok(command) => {
+                let notify = matches!(command.verb, Verb::Notify(Some(_)));
+                self.dispatch(command);
+                match &mut self.notify {
+                    Some(asked) if notify && asked.said.is_empty() => asked.said = text.to_vec(),
+                    _ => {}
+                }
+            }
             Err(e) => self.unreadable(&e),
         }
     }
@@ -369,7 +378,12 @@ impl Machine for Server {
     type Notice = Notice;
 
     fn opened(&mut self, now: Now) {
-        (self.opened, self.heard) = (now, now);
+        self.opened = now;
+        if self.who.is_some() {
+            // It goes on with a client that was greeted long ago.
+            return;
+        }
+        self.heard = now;
         let (capabilities, session) = (self.capabilities(), self.session.tagged());
         let line = format!("* OK [CAPABILITY {capabilities}] {} is ready {session}", self.settings.host);
         self.line(&line);

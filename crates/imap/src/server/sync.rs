@@ -32,6 +32,15 @@ pub(super) struct Open {
     pub own: Vec<u64>,
 }
 
+/// A NOTIFY that stands.
+pub(super) struct Asked {
+    pub spec: NotifySpec,
+    /// Word for word, for a [`super::Parcel`].
+    pub said: Vec<u8>,
+    /// How the folder names in it were written.
+    pub utf8: bool,
+}
+
 impl Open {
     /// The UIDs a command means.
     pub fn resolve(&self, by: By, which: &Which) -> Result<UidSet, &'static str> {
@@ -224,8 +233,8 @@ impl Server {
 
     /// What NOTIFY said about the selected folder: delayed or not, and what to fetch of new mail.
     fn selected_group(&self) -> Option<(bool, Option<FetchSpec>)> {
-        let spec = self.notify.as_ref()?;
-        spec.groups.iter().find_map(|g| match g.folders {
+        let asked = self.notify.as_ref()?;
+        asked.spec.groups.iter().find_map(|g| match g.folders {
             NotifyFolders::Selected => Some((false, g.fetch.as_deref().cloned())),
             NotifyFolders::SelectedDelayed => Some((true, g.fetch.as_deref().cloned())),
             _ => None,
@@ -246,7 +255,9 @@ impl Server {
     }
 
     pub(super) fn begin_notify(&mut self, tag: String, spec: Option<Box<NotifySpec>>) {
-        self.notify.clone_from(&spec);
+        let utf8 = self.utf8();
+        self.notify =
+            spec.as_deref().map(|spec| Box::new(Asked { spec: spec.clone(), said: Vec::new(), utf8 }));
         if self.selected_group().is_some() {
             self.use_condstore();
         }
@@ -255,10 +266,13 @@ impl Server {
 
     /// RFC 5465 §3.1: the counters stand before the tagged line.
     pub(super) fn noticing(&mut self, tag: String, rows: Vec<(String, crate::ask::StatusRow)>) {
-        let rows = rows.into_iter().map(|row| Notice::Status(Box::new(row)));
-        self.notices = rows.collect();
-        self.flush_notices();
+        self.tell_rows(rows);
         self.finish(Tail::ok(tag, "Notify completed"));
+    }
+
+    pub(super) fn tell_rows(&mut self, rows: Vec<(String, crate::ask::StatusRow)>) {
+        self.notices = rows.into_iter().map(|row| Notice::Status(Box::new(row))).collect();
+        self.flush_notices();
     }
 
     /// RFC 5465 §5: STATUS and LIST about other folders.
@@ -271,7 +285,7 @@ impl Server {
                         .with(StatusItems::UID_VALIDITY)
                         .with(StatusItems::UNSEEN);
                     // RFC 5465 §5.2: who asked for FlagChange gets the mod-sequence.
-                    let flags = self.notify.iter().flat_map(|n| &n.groups).any(|g| g.events.flag_change);
+                    let flags = self.notify.iter().flat_map(|n| &n.spec.groups).any(|g| g.events.flag_change);
                     let counted = flags || self.enabled.condstore;
                     let more = if counted { StatusItems::HIGHEST_MODSEQ } else { StatusItems(0) };
                     self.tell_status(&status.0, &status.1, items.with(more));

@@ -69,3 +69,98 @@ fn a_line_without_end_ends_the_session_and_holds_no_memory() {
     assert!(closed && fed < 8 << 20, "{fed}");
     assert!(String::from_utf8_lossy(&said).contains("* BYE [TOOBIG] That line has no end s=1\r\n"));
 }
+
+fn logged_in() -> (Arc<Settings>, Server, Now) {
+    let mut settings = Settings::default();
+    settings.offer.without_tls = true;
+    let settings = Arc::new(settings);
+    let (mut server, now) = (Server::new(settings.clone(), SessionId(1)), Now::from_secs(5));
+    server.opened(now);
+    assert_eq!(server.parcel(), None, "nobody is logged in");
+    for command in ["a LOGIN joe pw\r\n", "b SELECT INBOX\r\n"] {
+        server.received(now, command.as_bytes());
+        assert_eq!(server.parcel(), None, "a greeting or an answer was not said yet");
+        settle(&mut server, now);
+    }
+    (settings, server, now)
+}
+
+/// What a machine says and asks until it rests.
+fn said(server: &mut Server, now: Now) -> String {
+    let mut all = String::new();
+    while let Some(action) = server.next() {
+        match action {
+            Action::Send(bytes) => all.push_str(&String::from_utf8_lossy(&bytes)),
+            Action::Ask(ask) => {
+                all.push_str(match ask {
+                    Ask::Sync { .. } => "? Sync\n",
+                    Ask::Notify(_) => "? Notify\n",
+                    _ => "?\n",
+                });
+                server.answered(now, answer(&ask));
+            }
+            _ => all.push_str("!\n"),
+        }
+    }
+    all
+}
+
+#[test]
+fn a_session_in_the_middle_of_a_literal_is_not_described() {
+    let (_, mut server, now) = logged_in();
+    for text in ["c SEARCH TEXT {10}\r\n", "abc"] {
+        server.received(now, text.as_bytes());
+        settle(&mut server, now);
+        assert_eq!(server.parcel(), None, "{text}");
+    }
+    server.received(now, b"defghij\r\n");
+    settle(&mut server, now);
+    assert!(server.parcel().is_some(), "the command is over");
+    server.received(now, b"d APPEND INBOX {5}\r\n");
+    settle(&mut server, now);
+    assert_eq!(server.parcel(), None);
+}
+
+#[test]
+fn half_a_line_is_read_to_its_end_in_the_next_process() {
+    let (settings, mut server, now) = logged_in();
+    server.received(now, b"c NO");
+    settle(&mut server, now);
+    let parcel = server.parcel().expect("it waits for its client");
+    assert_eq!(parcel.unread, b"c NO");
+    let mut next = Server::resume(settings, SessionId(1), Box::default(), parcel).expect("goes on");
+    next.opened(now);
+    assert_eq!(said(&mut next, now), "", "nobody is greeted twice");
+    next.received(now, b"OP\r\n");
+    assert_eq!(said(&mut next, now), "? Sync\nc OK NOOP completed\r\n");
+}
+
+#[test]
+fn an_idle_session_goes_on_idling_and_asks_what_happened() {
+    let (settings, mut server, now) = logged_in();
+    server.received(now, b"c IDLE\r\n");
+    settle(&mut server, now);
+    let parcel = server.parcel().expect("it waits for its client");
+    let mut next = Server::resume(settings, SessionId(1), Box::default(), parcel).expect("goes on");
+    next.opened(now);
+    assert_eq!(said(&mut next, now), "? Sync\n");
+    assert_eq!(next.deadline(), server.deadline(), "the line is kept warm as before");
+    next.received(now, b"DONE\r\n");
+    assert_eq!(said(&mut next, now), "? Sync\nc OK Idle completed\r\n");
+}
+
+// RFC 5465 §3.1: NOTIFY stands until another one comes.
+#[test]
+fn a_notify_stands_in_the_next_process_too() {
+    let (settings, mut server, now) = logged_in();
+    server.received(now, b"c NOTIFY SET (SELECTED (MessageNew (UID FLAGS) MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))\r\nd IDLE\r\n");
+    settle(&mut server, now);
+    let parcel = server.parcel().expect("it waits for its client");
+    let mut next = Server::resume(settings.clone(), SessionId(1), Box::default(), parcel.clone()).expect("goes on");
+    next.opened(now);
+    assert_eq!(said(&mut next, now), "? Notify\n? Sync\n");
+    assert_eq!(next.parcel(), Some(parcel.clone()));
+    let mut broken = parcel;
+    broken.notify.as_mut().expect("it is there").said = b"c NOTIFY SOMETHING".to_vec();
+    assert!(Server::resume(settings, SessionId(1), Box::default(), broken).is_err());
+}

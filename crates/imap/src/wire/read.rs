@@ -101,6 +101,11 @@ impl Reader {
         self.is_empty() && self.head.is_empty() && self.mode == Mode::Line
     }
 
+    /// What has come of the next command, if no literal was begun.
+    pub fn unread(&self) -> Option<&[u8]> {
+        (self.head.is_empty() && self.mode == Mode::Line).then(|| &self.input[self.at..])
+    }
+
     /// Octets of memory held.
     #[cfg(test)]
     pub fn held(&self) -> usize {
