@@ -50,6 +50,15 @@ impl Gate {
         Ok(Pass { gate: self.clone(), key })
     }
 
+    /// A session that was let in before, in another process: it is counted, and never refused.
+    pub fn enter_again(&self, (port, from): (u16, IpAddr)) -> Pass {
+        let key = (port, network(from));
+        let mut counts = self.lock();
+        *counts.by_address.entry(key).or_insert(0) += 1;
+        counts.all += 1;
+        Pass { gate: self.clone(), key }
+    }
+
     pub fn open(&self) -> usize {
         self.lock().all
     }
@@ -97,6 +106,7 @@ mod tests {
         assert_eq!(gate.enter((25, ip("192.0.2.3")), 1, 2).err(), Some(Shut::TooManyInAll));
         assert_eq!(gate.enter((143, ip("192.0.2.1")), 1, 9).err(), None, "another port counts apart");
         drop(first);
+        drop(gate.enter_again((25, ip("192.0.2.9"))));
         assert!(gate.enter((25, ip("192.0.2.1")), 1, 2).is_ok());
         assert_eq!(gate.lock().by_address.len(), 1);
     }

@@ -9,6 +9,7 @@ pub mod ahead;
 pub mod arrival;
 pub mod arrived;
 pub mod complaints;
+pub mod crossing;
 pub mod deliver;
 mod figures;
 pub mod filter;

@@ -121,6 +121,22 @@ impl Login {
         self.granted.as_deref()
     }
 
+    pub fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+
+    /// What the client said of itself.
+    pub fn says(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// Goes on with a log-in that another process granted and recorded.
+    pub fn go_on(&mut self, granted: Granted, client: Option<&str>, tls: Option<TlsFacts>) {
+        self.granted = Some(Box::new(granted));
+        self.client = client.map(Into::into);
+        self.tls = tls.map(Box::new);
+    }
+
     /// UNAUTHENTICATE.
     pub fn forget(&mut self) {
         self.granted = None;

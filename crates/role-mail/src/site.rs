@@ -12,6 +12,7 @@ use world::World;
 
 use crate::Settings;
 use crate::arrival::Front;
+use crate::crossing::Quay;
 use crate::login::Logins;
 use crate::pop3::Locks;
 use crate::receipts::Receipts;
@@ -45,6 +46,7 @@ struct Shared {
     texts: Texts,
     fills: Fills,
     outbound: Outbound,
+    quay: Quay,
     asides: Mutex<Ring<Fact>>,
 }
 
@@ -75,6 +77,7 @@ impl Site {
             texts: Texts::default(),
             fills: Fills::default(),
             outbound: Outbound::default(),
+            quay: Quay::default(),
             asides: Mutex::new(Ring::new(ASIDES_MAX)),
         }))
     }
@@ -110,6 +113,10 @@ impl Site {
     /// What routes have learned.
     pub fn outbound(&self) -> &Outbound {
         &self.0.outbound
+    }
+    /// Where sessions wait for the next version of this host.
+    pub fn quay(&self) -> &Quay {
+        &self.0.quay
     }
     /// How full the mail disk was.
     pub fn fills(&self) -> &Fills {

@@ -12,6 +12,7 @@ mod extra;
 mod fetch;
 mod folders;
 mod notify;
+pub(crate) mod parcel;
 mod search;
 mod sections;
 mod select;
@@ -29,6 +30,7 @@ use stdx::{Span, TlsFacts};
 use store::Store;
 use world::Connection;
 
+use crate::crossing::Crossing;
 use crate::login::Login;
 use crate::{Arrival, Site};
 
@@ -38,6 +40,26 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
     let machine = Server::new(desk.settings(&arrival), arrival.id);
     let end = drive::run(machine, desk, connection, wires).await;
     crate::login::shaken::ended(&site, &arrival, &end.why);
+}
+
+/// Goes on with a session that began in another process.
+pub(crate) async fn resume(site: Site, parcel: parcel::Parcel, connection: Connection, wires: Wires) {
+    let arrival = parcel.arrival();
+    let mut desk = Desk::new(site.clone(), &arrival);
+    let settings = desk.settings(&arrival);
+    let machine = match desk.take_over(&parcel).await {
+        Ok(welcome) => {
+            Server::resume(settings, arrival.id, welcome, parcel.machine()).map_err(str::to_owned)
+        }
+        Err(refusal) => Err(refusal.text),
+    };
+    match machine {
+        Ok(machine) => drop(drive::run(machine, desk, connection, wires).await),
+        Err(why) => {
+            let why = format!("{why}; connect again {}", arrival.id.tagged());
+            crate::crossing::farewell(&site, connection.stream, &why).await;
+        }
+    }
 }
 
 /// Pauses between the rounds of [`tend`].
@@ -243,6 +265,13 @@ impl drive::Desk for Desk {
     }
     fn tls_started(&mut self, facts: &TlsFacts) {
         self.login.tls_started(facts);
+    }
+    fn leave(&mut self, machine: &Server) -> Option<drive::Takes> {
+        if !self.site.quay().has_room() {
+            return None;
+        }
+        let (parcel, site) = (self.parcel(machine)?, self.site.clone());
+        Some(Box::new(move |stream| site.quay().board(Crossing { parcel, stream })))
     }
     async fn notice(&mut self) -> Notice {
         notify::next(self.open.as_deref_mut(), self.watch.as_deref_mut()).await

@@ -25,10 +25,27 @@ pub(crate) struct Open {
     uidnext: u32,
     /// The store's mark of what sessions were told, for \Recent.
     told: u32,
+    /// It was opened by another process, and something happened before this one followed it.
+    behind: bool,
     store: Store,
 }
 
 impl Open {
+    /// With nothing told yet, and no keywords known.
+    pub fn at(folder: Folder, feed: Feed, (rights, read_only): (String, bool), store: Store) -> Open {
+        let keywords = translate::keywords(Table::default().table());
+        Open { folder, feed, read_only, rights, keywords, known: 0, uidnext: 1, told: 1, behind: false, store }
+    }
+    pub fn knowing(mut self, table: &Table) -> Open {
+        (self.keywords, self.known) = (translate::keywords(table.table()), table.known());
+        self
+    }
+    /// The first UID this session was not told of, and the first nobody was; and whether changes
+    /// happened that the feed does not have.
+    pub fn told(mut self, uidnext: u32, told: u32, behind: bool) -> Open {
+        (self.uidnext, self.told, self.behind) = (uidnext, told, behind);
+        self
+    }
     pub fn may(&self, right: char) -> bool {
         self.rights.contains(right)
     }
@@ -117,10 +134,8 @@ impl Desk {
                 && keywords.iter().filter(|k| !k.is_empty()).count() < KEYWORDS_MAX,
             permanent: if read_only { TheirFlags::NONE } else { permanent(&rights) },
         };
-        let known = table.known();
-        let (uidnext, store) = (view.uidnext, self.store().clone());
-        self.open =
-            Some(Box::new(Open { folder, feed, read_only, rights, keywords, known, uidnext, told, store }));
+        let open = Open::at(folder, feed, (rights, read_only), self.store().clone());
+        self.open = Some(Box::new(open.knowing(&table).told(view.uidnext, told, false)));
         Ok(Answer::Selected(Box::new(selected)))
     }
 
@@ -134,15 +149,17 @@ impl Desk {
     pub(super) async fn sync(&mut self, since: u64) -> Said {
         let me = self.number;
         let open = self.open()?;
-        if open.feed.newest() <= since {
+        if !open.behind && open.feed.newest() <= since {
             return Ok(Answer::Changes(Box::new(Changes { highest_modseq: since, ..Changes::default() })));
         }
-        let mut sum = match open.feed.hear_since(since) {
+        let news = if open.behind { News::Behind } else { open.feed.hear_since(since) };
+        let mut sum = match news {
             News::Deltas(deltas) => Sum::of(&deltas, me, since),
             News::Behind => self.catch_up(since).await?,
         };
         let hub = self.hub().clone();
         let open = self.open()?;
+        open.behind = false;
         if let Some(last) = sum.new.last() {
             open.uidnext = open.uidnext.max(last + 1);
             let first = match open.read_only {

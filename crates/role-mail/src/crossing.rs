@@ -1,0 +1,130 @@
+//! IMAP sessions that go on in the next version of this host.
+//!
+//! What it is: the [`Quay`], where sessions that wait for their clients put themselves, as a parcel
+//! and a connection, when the host makes way for another version; and [`resume`], which lets such
+//! sessions go on, in the next version or, if that does not serve, in this one. What it is not: the
+//! way between the two processes (the binary's), or what a parcel says of a session (`imap::parcel`).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use drive::{Stop, Tls, TlsServer, Wires};
+use stdx::Span;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use world::{Connection, Stream};
+
+use crate::gate::{Gate, Pass};
+use crate::imap::parcel::Parcel;
+use crate::{Front, Site};
+
+/// The parcels' kind, which both versions must know.
+pub const KIND: u32 = 1;
+/// Sessions that cross at one time. Those beyond it hear BYE.
+pub const CROSSINGS_MAX: usize = 20_000;
+/// A parcel is not longer.
+pub const PARCEL_MAX: usize = 4 << 20;
+/// Sessions that went on here get this long to end once the host stops.
+const GRACE: Span = Span::secs(15);
+/// A word to a session that cannot go on is written within this time.
+const WORD_MAX: Span = Span::secs(2);
+
+/// A session between two machines.
+pub struct Crossing {
+    pub parcel: Vec<u8>,
+    pub stream: Box<dyn Stream>,
+}
+
+/// Where sessions wait while the host changes.
+#[derive(Default)]
+pub struct Quay(Mutex<Option<Vec<Crossing>>>);
+
+impl Quay {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Crossing>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// From now on sessions that hear of a stop wait here, if they can.
+    pub fn open(&self) {
+        *self.lock() = Some(Vec::new());
+    }
+    /// Whether one more may wait here.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().as_ref().is_some_and(|waiting| waiting.len() < CROSSINGS_MAX)
+    }
+    pub(crate) fn board(&self, crossing: Crossing) {
+        if let Some(waiting) = self.lock().as_mut() {
+            waiting.push(crossing);
+        }
+    }
+    /// All that wait; nobody else may come.
+    pub fn close(&self) -> Vec<Crossing> {
+        self.lock().take().unwrap_or_default()
+    }
+}
+
+/// What sessions that go on need of this host.
+#[derive(Clone)]
+pub struct Landing {
+    pub site: Site,
+    pub gate: Gate,
+    /// For sessions in the clear that may begin TLS.
+    pub certificates: Option<Arc<dyn TlsServer>>,
+}
+
+/// Lets sessions go on as they come, until the stop.
+pub async fn resume(landing: Landing, mut crossings: mpsc::Receiver<Crossing>, stop: Stop) {
+    let mut sessions = JoinSet::new();
+    while let Some(Some(crossing)) = drive::until_stop(&stop, crossings.recv()).await {
+        go_on(&landing, crossing, &stop, &mut sessions).await;
+    }
+    let clock = landing.site.world().clock.clone();
+    let ended = async { while sessions.join_next().await.is_some() {} };
+    let grace = async {
+        drive::stopped(&stop).await;
+        clock.sleep_until(clock.now() + GRACE).await;
+    };
+    drive::first(ended, grace).await;
+}
+
+async fn go_on(landing: &Landing, crossing: Crossing, stop: &Stop, sessions: &mut JoinSet<()>) {
+    let Landing { site, gate, certificates } = landing;
+    let Crossing { parcel, stream } = crossing;
+    let parcel = match Parcel::read(&parcel) {
+        Ok(parcel) => parcel,
+        Err(why) => {
+            tracing::warn!("a session could not go on: {why}");
+            return farewell(site, stream, "This server was renewed; connect again").await;
+        }
+    };
+    let arrival = parcel.arrival();
+    let connection = Connection { stream, local: arrival.local, peer: arrival.peer };
+    let tls = match certificates {
+        Some(own) if parcel.in_the_clear() => Tls::Server { certificates: own.clone(), implicit: false },
+        _ => Tls::None,
+    };
+    let wires = Wires {
+        clock: site.world().clock.clone(),
+        tls,
+        stop: stop.clone(),
+        farewell: Front::Imap.farewell(),
+        meter: site.meter(Front::Imap),
+        limits: drive::Limits::default(),
+    };
+    let pass: Pass = gate.enter_again((arrival.local.port(), arrival.peer.ip()));
+    let session = crate::imap::resume(site.clone(), parcel, connection, wires);
+    sessions.spawn(async move {
+        session.await;
+        drop(pass);
+    });
+}
+
+/// The last word to a session that cannot go on.
+pub async fn farewell(site: &Site, mut stream: Box<dyn Stream>, why: &str) {
+    let line = format!("* BYE {why}\r\n");
+    let said = async {
+        // Whether the client hears it changes nothing for us.
+        let _ = stream.write_all(line.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    drive::first(said, site.world().clock.sleep_until(site.now() + WORD_MAX)).await;
+}
