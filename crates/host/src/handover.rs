@@ -1,15 +1,15 @@
-//! Listening sockets from a running host to the next version of it.
+//! Listening sockets, and sessions, from a running host to the next version of it.
 //!
 //! What it is: the two ends of a short talk over a Unix socket. The old one starts the new one and
 //! gives it its listening sockets; the new one says `waiting` once it has all but the store, hears
 //! `go` once the store is free, and says `ready` when it serves. Connections that come meanwhile
-//! wait in the sockets, which are never closed. What it is not: the order of things in the host
+//! wait in the sockets, which are never closed. Then sessions follow, each a parcel and a socket. What it is not: the order of things in the host
 //! itself (that is the binary's). Begin with [`Successor::start`] and [`Predecessor::find`].
 
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Write};
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ const START_MAX: Duration = Duration::from_secs(10);
 const TURN_MAX: Duration = Duration::from_secs(60);
 /// A line is not longer.
 const LINE_MAX: usize = 4096;
+/// A session's parcel is not longer.
+const PARCEL_MAX: usize = 8 << 20;
 
 /// The next version, started and waiting.
 pub struct Successor {
@@ -37,6 +39,16 @@ pub struct Successor {
     lines: BufReader<UnixStream>,
     /// What it said of itself when it began to wait.
     pub says: String,
+}
+
+/// The next version, which serves: sessions may follow.
+pub struct Served {
+    stream: UnixStream,
+}
+
+/// Sessions that the version before us sends.
+pub struct Sessions {
+    stream: UnixStream,
 }
 
 /// The version before us.
@@ -94,7 +106,7 @@ impl Successor {
     }
     /// Lets it have the store. Returns once it serves; if it does not within `limit`, it is gone when
     /// this returns.
-    pub fn go(mut self, limit: Duration) -> io::Result<()> {
+    pub fn go(mut self, limit: Duration) -> io::Result<Served> {
         let run = |lines: &mut BufReader<UnixStream>| {
             lines.get_ref().set_read_timeout(Some(limit))?;
             lines.get_mut().write_all(b"go\n")?;
@@ -103,7 +115,8 @@ impl Successor {
                 other => Err(says(other)),
             }
         };
-        run(&mut self.lines).map_err(|e| {
+        let ready = run(&mut self.lines);
+        ready.map(|()| Served { stream: self.lines.into_inner() }).map_err(|e| {
             let died = self.child.try_wait().ok().flatten();
             end(&mut self.child);
             match died {
@@ -118,6 +131,43 @@ impl Successor {
     /// It is not wanted after all.
     pub fn dismiss(mut self) {
         end(&mut self.child);
+    }
+}
+
+impl Served {
+    /// Sends a session: what it is, and the socket on which it goes on.
+    pub fn send(&mut self, parcel: &[u8], socket: OwnedFd) -> io::Result<()> {
+        let len = u32::try_from(parcel.len()).ok().filter(|len| *len as usize <= PARCEL_MAX && *len > 0);
+        let len = len.ok_or_else(|| says("a session's parcel is too long"))?;
+        self.stream.set_write_timeout(Some(START_MAX))?;
+        pass(&self.stream, &len.to_le_bytes(), &[socket.as_fd()])?;
+        self.stream.write_all(parcel)
+    }
+    /// No more will come.
+    pub fn done(mut self) -> io::Result<()> {
+        self.stream.write_all(&0u32.to_le_bytes())
+    }
+}
+
+impl Sessions {
+    /// The next session; nothing once there are no more.
+    pub fn take(&mut self) -> io::Result<Option<(Vec<u8>, OwnedFd)>> {
+        let mut len = [0; 4];
+        let (read, socket) = receive(&self.stream, &mut len)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.stream.read_exact(&mut len[read..])?;
+        let len = u32::from_le_bytes(len) as usize;
+        match socket.into_iter().next() {
+            _ if len == 0 => Ok(None),
+            Some(socket) if len <= PARCEL_MAX => {
+                let mut parcel = vec![0; len];
+                self.stream.read_exact(&mut parcel)?;
+                Ok(Some((parcel, socket)))
+            }
+            _ => Err(says("what came is no session")),
+        }
     }
 }
 
@@ -163,13 +213,34 @@ fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
         return Err(io::Error::other(format!("more than {SOCKETS_MAX} ports cannot be handed over")));
     }
     let fds: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    pass(stream, b".", &fds)
+}
+
+/// Sends a few octets and, with the first of them, files.
+fn pass(stream: &UnixStream, octets: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut with = SendAncillaryBuffer::new(&mut space);
-    if !with.push(SendAncillaryMessage::ScmRights(&fds)) {
+    if !with.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(says("the ports do not fit into one message"));
     }
-    rustix::net::sendmsg(stream, &[IoSlice::new(b".")], &mut with, SendFlags::empty())?;
-    Ok(())
+    let sent = rustix::net::sendmsg(stream, &[IoSlice::new(octets)], &mut with, SendFlags::empty())?;
+    let mut stream = stream;
+    stream.write_all(octets.get(sent..).unwrap_or_default())
+}
+
+/// What [`pass`] sent, as far as it came at once.
+fn receive(stream: &UnixStream, octets: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+    let mut with = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(octets)];
+    let got = rustix::net::recvmsg(stream, &mut parts, &mut with, RecvFlags::CMSG_CLOEXEC)?;
+    let mut files = Vec::new();
+    for message in with.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            files.extend(fds);
+        }
+    }
+    Ok((got.bytes, files))
 }
 
 impl Predecessor {
@@ -178,17 +249,8 @@ impl Predecessor {
         let Some(at) = std::env::var_os(VARIABLE) else { return Ok(None) };
         let stream = UnixStream::connect(PathBuf::from(at))?;
         stream.set_read_timeout(Some(START_MAX))?;
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-        let mut with = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let mut parts = [IoSliceMut::new(&mut byte)];
-        rustix::net::recvmsg(&stream, &mut parts, &mut with, RecvFlags::CMSG_CLOEXEC)?;
-        let mut sockets = Vec::new();
-        for message in with.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                sockets.extend(fds.map(|fd: OwnedFd| TcpListener::from(fd)));
-            }
-        }
+        let (_, sockets) = receive(&stream, &mut [0])?;
+        let sockets = sockets.into_iter().map(TcpListener::from).collect();
         stream.set_read_timeout(Some(TURN_MAX))?;
         Ok(Some((Predecessor { lines: BufReader::new(stream) }, sockets)))
     }
@@ -201,9 +263,10 @@ impl Predecessor {
             other => Err(says(other)),
         }
     }
-    /// We serve: the old one may go.
-    pub fn ready(mut self) -> io::Result<()> {
-        self.lines.get_mut().write_all(b"ready\n")
+    /// We serve: the old one may go, once it has sent its sessions.
+    pub fn ready(mut self) -> io::Result<Sessions> {
+        self.lines.get_mut().write_all(b"ready\n")?;
+        Ok(Sessions { stream: self.lines.into_inner() })
     }
 }
 
@@ -217,21 +280,48 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let at = listener.local_addr().expect("an address");
         send(&ours, &[listener]).expect("is sent");
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-        let mut with = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        rustix::net::recvmsg(&theirs, &mut [IoSliceMut::new(&mut byte)], &mut with, RecvFlags::CMSG_CLOEXEC)
-            .expect("arrives");
-        let mut got = Vec::new();
-        for message in with.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                got.extend(fds.map(TcpListener::from));
-            }
-        }
+        let (_, got) = receive(&theirs, &mut [0]).expect("arrives");
+        let got: Vec<TcpListener> = got.into_iter().map(TcpListener::from).collect();
         assert_eq!(got.len(), 1);
         assert_eq!(got[0].local_addr().expect("an address"), at);
         let _call = std::net::TcpStream::connect(at).expect("somebody listens");
         got[0].accept().expect("a caller");
+    }
+
+    #[test]
+    fn sessions_pass_with_their_sockets_in_order_and_end() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let (mut served, mut sessions) = (Served { stream: ours }, Sessions { stream: theirs });
+        let sending = std::thread::spawn(move || {
+            let mut ends = Vec::new();
+            for n in 1..300usize {
+                let (mine, yours) = UnixStream::pair().expect("a pair");
+                let parcel = vec![n as u8; if n == 7 { 1 << 20 } else { n }];
+                served.send(&parcel, yours.into()).expect("is sent");
+                ends.push(mine);
+            }
+            served.done().expect("is said");
+            ends
+        });
+        let mut got = Vec::new();
+        while let Some((parcel, socket)) = sessions.take().expect("comes") {
+            let n = got.len() + 1;
+            assert_eq!(parcel, vec![n as u8; if n == 7 { 1 << 20 } else { n }]);
+            got.push(UnixStream::from(socket));
+        }
+        let ends = sending.join().expect("it ends");
+        assert_eq!(got.len(), ends.len());
+        for (mut there, mut here) in got.into_iter().zip(ends) {
+            there.write_all(b"x").expect("writes");
+            here.read_exact(&mut [0]).expect("reads");
+        }
+    }
+
+    #[test]
+    fn a_version_that_sends_no_sessions_just_ends() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        drop(ours);
+        assert!(Sessions { stream: theirs }.take().expect("an end").is_none());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! What it is: [`world`] builds the product's [`World`] from the real machine; [`Certificates`]
 //! and [`authority`] keep certificates; [`process`] does what a daemon owes its system
-//! (privileges, open files, readiness); [`handover`] gives the ports to the next version. What it is not: protocols or policy. Nothing else in
+//! (privileges, open files, readiness); [`handover`] gives the ports to the next version, and
+//! sessions with their sockets ([`socket`]). What it is not: protocols or policy. Nothing else in
 //! the product opens a socket. Begin with [`world`].
 
 pub mod authority;
@@ -15,6 +16,7 @@ pub mod identity;
 mod net;
 mod ping;
 pub mod process;
+pub mod socket;
 
 use std::sync::Arc;
 

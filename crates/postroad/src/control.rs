@@ -5,10 +5,13 @@
 //! is decided by the folder's owner and mode. What an order does is not decided here.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -37,18 +40,39 @@ fn socket(data: &Path) -> PathBuf {
     data.join("control")
 }
 
-/// Listens until the process ends. Orders come from the operator, one now and then, so plain
+/// An open ear; dropping it closes it. Orders under way are carried out all the same.
+pub struct Ear {
+    closed: Arc<AtomicBool>,
+    /// The listening socket: to shut it down, which wakes who listens.
+    socket: UnixStream,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // It fails only if nobody listens any more.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Listens until the ear is dropped. Orders come from the operator, one now and then, so plain
 /// threads serve them; the work itself runs on the host's runtime.
-pub fn listen(data: &Path, carry: Carry) -> io::Result<()> {
+pub fn listen(data: &Path, carry: Carry) -> io::Result<Ear> {
     let at = socket(data);
     // A socket that was left over by a crash; the folder is ours, so nobody else listens there.
     let _ = std::fs::remove_file(&at);
     let listener = UnixListener::bind(&at)?;
     std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o600))?;
+    let closed = Arc::<AtomicBool>::default();
+    let ear = Ear { closed: closed.clone(), socket: UnixStream::from(OwnedFd::from(listener.try_clone()?)) };
     let runtime = tokio::runtime::Handle::current();
-    let callers = std::sync::Arc::new(tokio::sync::Semaphore::new(CALLERS_MAX));
+    let callers = Arc::new(tokio::sync::Semaphore::new(CALLERS_MAX));
     std::thread::Builder::new().name("control".into()).spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming() {
+            if closed.load(Ordering::Relaxed) {
+                return;
+            }
+            let Ok(stream) = stream else { continue };
             let Ok(place) = callers.clone().try_acquire_owned() else { continue };
             let (carry, runtime) = (carry.clone(), runtime.clone());
             let spawned = std::thread::Builder::new().name("order".into()).spawn(move || {
@@ -61,7 +85,7 @@ pub fn listen(data: &Path, carry: Carry) -> io::Result<()> {
             }
         }
     })?;
-    Ok(())
+    Ok(ear)
 }
 
 /// A line at most so often.

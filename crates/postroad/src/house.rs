@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use drive::Roots;
+use drive::{Roots, TlsServer};
 use host::Certificates;
+use role_mail::crossing::{self, Crossing, Landing};
 use role_mail::gate::Gate;
 use role_mail::listen::{Port, listen};
 use role_mail::{Settings, Site};
 use stdx::{Bytes, Span};
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use world::World;
 
@@ -40,6 +41,9 @@ pub struct House {
     pub site: Site,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    gate: Gate,
+    certificates: Arc<Certificates>,
+    control: control::Ear,
 }
 
 impl House {
@@ -62,9 +66,9 @@ impl House {
             tasks.spawn(listen(site.clone(), port, gate.clone(), stopped.clone()));
         }
         role_mail::begin(&site, &stopped, &mut tasks);
-        control::listen(plan.data, orders::for_mail(site.clone(), plan.wishes))
+        let control = control::listen(plan.data, orders::for_mail(site.clone(), plan.wishes))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", plan.data.display()))?;
-        Ok(House { site, stop, tasks })
+        Ok(House { site, stop, tasks, gate, certificates: plan.certificates, control })
     }
 
     /// One more task of this house, which ends when the house does.
@@ -75,20 +79,38 @@ impl House {
         self.tasks.spawn(task(self.stop.subscribe()));
     }
 
+    /// Sessions that began in another process go on here, as they come.
+    pub fn go_on(&mut self, crossings: mpsc::Receiver<Crossing>) {
+        let certificates: Arc<dyn TlsServer> = self.certificates.clone();
+        let landing =
+            Landing { site: self.site.clone(), gate: self.gate.clone(), certificates: Some(certificates) };
+        self.also(|stop| crossing::resume(landing, crossings, stop));
+    }
+
+    /// Stops, but for the sessions that can go on elsewhere: those are left to the caller. So is the
+    /// ear for orders, so that nobody takes the data folder for one without a host.
+    pub async fn leave_within(self, limit: Span) -> (Vec<Crossing>, control::Ear) {
+        let site = self.site.clone();
+        site.quay().open();
+        let control = self.end_within(limit).await;
+        (site.quay().close(), control)
+    }
+
     /// Stops in order: no new sessions, a word to those that stand, then the tasks' end.
     pub async fn end(self) {
         host::process::notify("STOPPING=1");
-        self.end_within(STOP_MAX).await;
+        drop(self.end_within(STOP_MAX).await);
     }
 
     /// As [`House::end`], with a time of the caller's choice.
-    pub async fn end_within(mut self, limit: Span) {
+    async fn end_within(mut self, limit: Span) -> control::Ear {
         // An error means that nobody listens any more: then there is nothing to stop.
         let _ = self.stop.send(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit.to_std(), all).await.is_err() {
             tracing::warn!("some sessions did not end within {limit}; they are cut");
         }
+        self.control
     }
 }
 

@@ -13,6 +13,7 @@ mod demo_monitor;
 mod demo_past;
 mod demo_site;
 mod drill;
+mod ferry;
 mod house;
 mod link_key;
 mod logs;

@@ -10,7 +10,7 @@ use role_mail::{Front, Settings, Tolerance};
 use crate::house::{self, House, Plan, Signals, Told};
 use crate::opening::{self, Door};
 use crate::upgrade::{self, End, Own};
-use crate::{logs, place, report, serve_monitor, serve_relay, serve_status, ways};
+use crate::{ferry, logs, place, report, serve_monitor, serve_relay, serve_status, ways};
 
 pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let file = file.unwrap_or(Path::new(place::CONFIG)).to_owned();
@@ -23,14 +23,18 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     tracing::info!(files, "postroad {} starts as {}", env!("CARGO_PKG_VERSION"), config.host_name);
     let runtime = house::runtime(house::processors())?;
     match config.role {
-        config::Role::Mail => runtime.block_on(serve(file, config)),
+        config::Role::Mail => match runtime.block_on(serve(file, config))? {
+            Some(after) => runtime.block_on(after.run()),
+            None => Ok(()),
+        },
         config::Role::Monitor => runtime.block_on(serve_monitor::serve(file, config)),
         config::Role::Relay => runtime.block_on(serve_relay::serve(file, config)),
         config::Role::Status => runtime.block_on(serve_status::serve(file, config)),
     }
 }
 
-async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
+/// What it leaves behind is what a host does that was followed by another version.
+async fn serve(file: PathBuf, config: Config) -> Result<Option<ferry::Afterlife>, String> {
     let mut signals = Signals::new()?;
     let (mut before, given) = upgrade::before()?;
     let (world, sockets) = host::world_over(opening::outside(&config), given);
@@ -53,7 +57,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     };
     let mut house = House::begin(plan(), ports.clone())?;
     let mut told = report::begin(&config, &house)?;
-    upgrade::serves(before)?;
+    ferry::take(upgrade::serves(before)?, &mut house);
     opening::ready();
     loop {
         let wish = match drive::first(signals.next(), wished.recv()).await {
@@ -69,14 +73,15 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
         let (end, answer) = upgrade::hand_over(own, house, wish).await;
         house = match end {
             End::Unchanged(house) => *house,
-            End::Gone => {
+            End::Gone(after) => {
                 tracing::info!("the next version serves; this one ends");
                 // The answer to the operator is on its way.
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                return Ok(());
+                return Ok(Some(after));
             }
-            End::Back { why, begun } => {
-                let house = House::begin(plan(), ports.clone())?;
+            End::Back { why, begun, sessions } => {
+                let mut house = House::begin(plan(), ports.clone())?;
+                ferry::back(sessions, &mut house);
                 tracing::error!("{why}; rolled back");
                 drop(answer.map(|answer| answer.send(upgrade::rolled_back(&why, begun))));
                 house
@@ -87,7 +92,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<(), String> {
     tracing::info!("stopping");
     told.abort();
     house.end().await;
-    Ok(())
+    Ok(None)
 }
 
 /// What the next version is started with.

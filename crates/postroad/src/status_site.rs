@@ -26,6 +26,8 @@ pub struct StatusSite {
     pub board: Board,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Heard as long as it is kept.
+    _control: control::Ear,
 }
 
 /// What a site shows besides what happens.
@@ -65,9 +67,9 @@ impl StatusSite {
         }
         tasks.spawn(board.clone().run(stopped.clone()));
         tasks.spawn(board.clone().carry(stopped));
-        control::listen(data, orders::for_status(board.clone()))
+        let control = control::listen(data, orders::for_status(board.clone()))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", data.display()))?;
-        Ok(StatusSite { board, stop, tasks })
+        Ok(StatusSite { board, stop, tasks, _control: control })
     }
 
     pub async fn end(mut self) {

@@ -3,18 +3,21 @@
 //! The new program is started with our listening sockets and gets ready as far as it can without the
 //! store; only then do we end our sessions and give the store free. Should it not serve in time, it is
 //! ended and we go on as before. Nobody is refused a connection meanwhile: callers wait in the
-//! listening sockets. Begin with [`hand_over`].
+//! listening sockets. IMAP sessions that wait for their clients go along ([`crate::ferry`]), there and
+//! back. Begin with [`hand_over`].
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use host::Sockets;
-use host::handover::{Predecessor, Successor};
+use host::handover::{Predecessor, Served, Sessions, Successor};
+use role_mail::crossing::{self, Crossing};
 use serde_json::json;
 use stdx::Span;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ferry::{self, Afterlife};
 use crate::house::House;
 use crate::orders::{Answer, Reply};
 
@@ -28,6 +31,9 @@ pub struct Wish {
     pub binary: PathBuf,
     pub answer: oneshot::Sender<Answer>,
 }
+
+/// Stands between the steps of a version's tables and the kind of sessions it takes.
+const SESSIONS: &str = " sessions=";
 
 /// Where wishes go.
 pub type Wishes = mpsc::Sender<Wish>;
@@ -43,10 +49,11 @@ pub struct Own<'o> {
 pub enum End {
     /// The new one could not be started so far that it was worth trying; nothing has changed.
     Unchanged(Box<House>),
-    /// The new one serves, and this process has nothing left to do.
-    Gone,
-    /// The new one did not serve: the store is ours again, and the house has to be begun again.
-    Back { why: String, begun: Instant },
+    /// The new one serves; this process only carries octets for sessions that went along.
+    Gone(Afterlife),
+    /// The new one did not serve: the store is ours again, the house has to be begun again,
+    /// and those who wait on the quay can go on.
+    Back { why: String, begun: Instant, sessions: Vec<Crossing> },
 }
 
 /// Hands everything to the version in the wish. Answers the wish unless the end is [`End::Back`].
@@ -70,28 +77,48 @@ pub async fn hand_over(own: Own<'_>, house: House, wish: Wish) -> (End, Option<o
     let begun = Instant::now();
     tracing::info!(binary = %shown, pid = successor.pid(), "the next version waits for the store");
     let store = house.site.store().clone();
-    house.end_within(SESSIONS_MAX).await;
+    let (sessions, ear) = house.leave_within(SESSIONS_MAX).await;
     let pid = successor.pid();
+    let along = said(&successor).0 == crossing::KIND;
     let given = tokio::task::spawn_blocking(move || {
         store.close();
         give(successor, &folder)
     });
     match given.await.map_err(|e| e.to_string()).and_then(|g| g) {
-        Ok(()) => {
+        Ok(served) => {
             host::process::notify(&format!("MAINPID={pid}"));
             let took = begun.elapsed();
-            let text = format!("{shown} serves since now; the change took {:.1} s.\n", took.as_secs_f32());
-            let _ =
-                answer.send(Ok(Reply { text, json: json!({ "pid": pid, "ms": took.as_millis() as u64 }) }));
-            (End::Gone, None)
+            let after = ferry::send(along.then_some(served), sessions).await;
+            let (went, carried) = (after.went, after.carried());
+            let text = format!(
+                "{shown} serves since now; the change took {:.1} s. {went} IMAP sessions went along; \
+                 the old process carries {carried} of them until their clients hang up.\n",
+                took.as_secs_f32()
+            );
+            let ms = took.as_millis() as u64;
+            let json = json!({ "pid": pid, "ms": ms, "sessions": went, "carried": carried });
+            let _ = answer.send(Ok(Reply { text, json }));
+            drop(ear);
+            (End::Gone(after), None)
         }
-        Err(why) => (End::Back { why: format!("{shown} did not serve: {why}"), begun }, Some(answer)),
+        Err(why) => {
+            let why = format!("{shown} did not serve: {why}");
+            (End::Back { why, begun, sessions }, Some(answer))
+        }
+    }
+}
+
+/// What kind of sessions the next version takes (0: none), and the steps of its tables.
+fn said(successor: &Successor) -> (u32, &str) {
+    match successor.says.rsplit_once(SESSIONS) {
+        Some((steps, kind)) => (kind.parse().unwrap_or(0), steps),
+        None => (0, &successor.says),
     }
 }
 
 /// Gives the closed store to the next version, and takes it back if that does not serve.
-fn give(successor: Successor, data: &Path) -> Result<(), String> {
-    let other_tables = successor.says != store::steps(&role_mail::schemas());
+fn give(successor: Successor, data: &Path) -> Result<Served, String> {
+    let other_tables = said(&successor).1 != store::steps(&role_mail::schemas());
     if other_tables && let Err(e) = store::keep_index(data) {
         successor.dismiss();
         return Err(format!("the index could not be kept for a way back: {e}"));
@@ -99,7 +126,7 @@ fn give(successor: Successor, data: &Path) -> Result<(), String> {
     let end = successor.go(READY_MAX).map_err(|e| e.to_string());
     if other_tables {
         match &end {
-            Ok(()) => store::forget_index(data),
+            Ok(_) => store::forget_index(data),
             Err(_) => drop(store::put_index_back(data).map_err(|e| e.to_string())?),
         }
     }
@@ -123,12 +150,13 @@ pub fn before() -> Result<(Option<Predecessor>, Vec<TcpListener>), String> {
 pub fn wait_turn(before: &mut Option<Predecessor>) -> Result<(), String> {
     let Some(before) = before else { return Ok(()) };
     before
-        .wait_turn(&store::steps(&role_mail::schemas()))
+        .wait_turn(&format!("{}{SESSIONS}{}", store::steps(&role_mail::schemas()), crossing::KIND))
         .map_err(|e| format!("The running host does not give its store free: {e}."))
 }
 
-/// Tells the version before us that we serve.
-pub fn serves(before: Option<Predecessor>) -> Result<(), String> {
-    let Some(before) = before else { return Ok(()) };
-    before.ready().map_err(|e| format!("The version before did not hear that this one serves: {e}."))
+/// Tells the version before us that we serve. Its sessions follow.
+pub fn serves(before: Option<Predecessor>) -> Result<Option<Sessions>, String> {
+    let Some(before) = before else { return Ok(None) };
+    let ready = before.ready();
+    ready.map(Some).map_err(|e| format!("The version before did not hear that this one serves: {e}."))
 }

@@ -34,6 +34,8 @@ pub struct WatchPost {
     pub monitor: Monitor,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Heard as long as it is kept.
+    _control: control::Ear,
 }
 
 impl WatchPost {
@@ -62,9 +64,9 @@ impl WatchPost {
             tasks.spawn(role_monitor::http::listen(monitor.clone(), listener, certificates, stopped.clone()));
         }
         tasks.spawn(monitor.clone().run(stopped));
-        control::listen(data, orders::for_monitor(monitor.clone()))
+        let control = control::listen(data, orders::for_monitor(monitor.clone()))
             .map_err(|e| format!("The control socket in {} cannot be made: {e}.", data.display()))?;
-        Ok(WatchPost { monitor, stop, tasks })
+        Ok(WatchPost { monitor, stop, tasks, _control: control })
     }
 
     pub async fn end(mut self) {

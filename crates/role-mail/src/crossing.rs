@@ -12,7 +12,7 @@ use stdx::Span;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use world::{Connection, Stream};
+use world::{Clock, Connection, Stream};
 
 use crate::gate::{Gate, Pass};
 use crate::imap::parcel::Parcel;
@@ -93,7 +93,7 @@ async fn go_on(landing: &Landing, crossing: Crossing, stop: &Stop, sessions: &mu
         Ok(parcel) => parcel,
         Err(why) => {
             tracing::warn!("a session could not go on: {why}");
-            return farewell(site, stream, "This server was renewed; connect again").await;
+            return farewell(&*site.world().clock, stream, "This server was renewed; connect again").await;
         }
     };
     let arrival = parcel.arrival();
@@ -119,12 +119,12 @@ async fn go_on(landing: &Landing, crossing: Crossing, stop: &Stop, sessions: &mu
 }
 
 /// The last word to a session that cannot go on.
-pub async fn farewell(site: &Site, mut stream: Box<dyn Stream>, why: &str) {
+pub async fn farewell(clock: &dyn Clock, mut stream: Box<dyn Stream>, why: &str) {
     let line = format!("* BYE {why}\r\n");
     let said = async {
         // Whether the client hears it changes nothing for us.
         let _ = stream.write_all(line.as_bytes()).await;
         let _ = stream.shutdown().await;
     };
-    drive::first(said, site.world().clock.sleep_until(site.now() + WORD_MAX)).await;
+    drive::first(said, clock.sleep_until(clock.now() + WORD_MAX)).await;
 }

@@ -57,7 +57,7 @@ pub(crate) async fn resume(site: Site, parcel: parcel::Parcel, connection: Conne
         Ok(machine) => drop(drive::run(machine, desk, connection, wires).await),
         Err(why) => {
             let why = format!("{why}; connect again {}", arrival.id.tagged());
-            crate::crossing::farewell(&site, connection.stream, &why).await;
+            crate::crossing::farewell(&*site.world().clock, connection.stream, &why).await;
         }
     }
 }
