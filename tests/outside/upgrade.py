@@ -86,8 +86,7 @@ class Session:
                 return False
         data = self.sock.recv(65536)
         if not data:
-            self.bye = self.bye or b"the connection ended"
-            raise EOFError(self.bye)
+            raise EOFError(self.bye or "the connection ended")
         self.held += self.inflate.decompress(data) if self.inflate else data
         return True
 
@@ -140,13 +139,15 @@ class Session:
 
     def settle(self, quiet_s=0.0):
         """Hears all that was said. False if the session was cut."""
+        ended = None
         try:
             while self.fill(quiet_s):
                 pass
-            while b"\r\n" in self.held:
-                self.line()
         except (EOFError, OSError) as e:
-            self.bye = self.bye or repr(e).encode()
+            ended = repr(e).encode()
+        while b"\r\n" in self.held:
+            self.line()
+        self.bye = self.bye or ended
         return self.bye is None
 
     def close(self):

@@ -46,7 +46,12 @@ impl Way {
     }
 
     /// Carries what there is; ready once all has passed and the end was handed on.
-    fn poll(&mut self, from: &mut dyn Stream, to: &mut dyn Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        from: &mut dyn Stream,
+        to: &mut dyn Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             while self.at < self.held.len() {
                 let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.held[self.at..]))?;

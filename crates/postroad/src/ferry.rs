@@ -50,7 +50,10 @@ impl Afterlife {
             return Ok(());
         }
         let mut signals = Signals::new()?;
-        tracing::info!(sessions = self.carried(), "this process only carries octets now, until the last of these ends");
+        tracing::info!(
+            sessions = self.carried(),
+            "this process only carries octets now, until the last of these ends"
+        );
         let told = async { while signals.next().await == Told::Reload {} };
         let enough = drive::first(told, tokio::time::sleep(CARRY_MAX));
         match drive::first(all(&mut self.pumps), enough).await {
@@ -96,7 +99,8 @@ pub async fn send(served: Option<Served>, sessions: Vec<Crossing>) -> Afterlife 
         for Crossing { stream, .. } in sessions {
             let clock = clock.clone();
             after.pumps.spawn(async move {
-                crossing::farewell(&*clock, stream, "The server is stopping for a moment; connect again").await;
+                crossing::farewell(&*clock, stream, "The server is stopping for a moment; connect again")
+                    .await;
             });
         }
         return after;
@@ -152,7 +156,8 @@ pub fn take(sessions: Option<Sessions>, house: &mut House) {
         let mut came = 0;
         loop {
             let next = sessions.take().and_then(|next| {
-                next.map(|(parcel, socket)| Ok(Crossing { parcel, stream: socket::stream(socket)? })).transpose()
+                next.map(|(parcel, socket)| Ok(Crossing { parcel, stream: socket::stream(socket)? }))
+                    .transpose()
             });
             match next {
                 Ok(Some(crossing)) => match sender.blocking_send(crossing) {

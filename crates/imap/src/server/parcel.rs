@@ -161,7 +161,20 @@ impl Server {
         });
         let Enabled { utf8, rev2, condstore, qresync } = self.enabled;
         let (heard, spoke, deflated) = (self.heard.0, self.spoke.0, self.deflated);
-        Some(Parcel { idle, heard, spoke, tls, deflated, utf8, rev2, condstore, qresync, notify, unread, folder })
+        Some(Parcel {
+            idle,
+            heard,
+            spoke,
+            tls,
+            deflated,
+            utf8,
+            rev2,
+            condstore,
+            qresync,
+            notify,
+            unread,
+            folder,
+        })
     }
 
     /// A machine that goes on where the described one stopped. It greets nobody; what happened in
@@ -186,9 +199,8 @@ impl Server {
         server.reader.limit = COMMAND_MAX;
         server.reader.received(&unread);
         server.resume_idle(idle);
-        match notify {
-            Some(notify) => server.ask_notify_again(notify)?,
-            None => {}
+        if let Some(notify) = notify {
+            server.ask_notify_again(notify)?;
         }
         Ok(server)
     }
