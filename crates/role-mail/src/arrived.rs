@@ -4,8 +4,9 @@ use message::dsn::{Action, Fate, Notice, Original};
 use store::{Sealed, StoreError};
 use words::{Address, Enhanced, MessageId};
 
-use crate::Site;
 use crate::reception::{Draft, Way};
+use crate::tag::Whose;
+use crate::{Site, complaints};
 
 /// Octets of the original's header that go back, at most.
 const HEADER_OCTETS_MAX: usize = 64 << 10;
@@ -61,7 +62,7 @@ pub async fn notice(site: &Site, draft: &Draft) -> Result<Option<(Sealed, Arrive
         original: Original::Header(draft.text.header()[..head].to_vec()),
     };
     let mut sealed = site.store().draft();
-    sealed.write(&notice.build()).await?;
+    sealed.write(&complaints::tagged(site, Whose::Message, id, &notice.build()).await?).await?;
     let sealed = sealed.seal().await?;
     let size = sealed.len();
     Ok(Some((sealed, Arrived { id, to, size })))

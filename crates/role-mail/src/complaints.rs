@@ -56,6 +56,18 @@ pub async fn tags(site: &Site) -> Result<Tags, StoreError> {
     Ok(site.outbound().tags().get_or_init(|| Tags::new(key)).clone())
 }
 
+/// A text of our own making that leaves, with the mark on top.
+pub async fn tagged(
+    site: &Site,
+    whose: Whose,
+    message: MessageId,
+    text: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let mut out = tags(site).await?.field(whose, message).into_bytes();
+    out.extend_from_slice(text);
+    Ok(out)
+}
+
 /// The text of a message to the feedback address, as far as it is read.
 pub fn addressed(settings: &Settings, draft: &Draft) -> Option<Vec<u8>> {
     let feedback = settings.feedback.as_ref()?;

@@ -17,9 +17,10 @@ use store::rusqlite::Connection;
 use store::{Batch, BodyId, Sealed, Store, StoreError};
 use words::{AccountId, Address, Enhanced, Envelope, Recipient};
 
-use crate::Site;
 use crate::reception::Draft;
+use crate::tag::{self, Whose};
 use crate::text::Share;
+use crate::{Site, complaints};
 
 /// Octets of the original's header that go back with a refusal.
 const HEADER_OCTETS_MAX: usize = 64 << 10;
@@ -248,7 +249,9 @@ async fn ready(
                 if let Ok(reply) = &vacation.reply
                     && let Ok(to) = Address::parse(&reply.to)
                 {
-                    let (body, size) = seal(site, &reply.message, bodies).await?;
+                    let whose = Whose::Account(account);
+                    let text = complaints::tagged(site, whose, draft.id, &reply.message).await?;
+                    let (body, size) = seal(site, &text, bodies).await?;
                     let mark = Some((mark_key("vacation", &vacation.mark), vacation.seconds));
                     filed.sends.push(Send {
                         body,
@@ -280,8 +283,12 @@ async fn redirected(
     if message::manners::delivered_to(&head, &of.to_string()) {
         return Ok(None);
     }
-    let mut copy = message::edit::fold("Delivered-To", &of.to_string()).into_bytes();
-    copy.extend_from_slice(&message::edit::Changes::new().remove("Return-Path").apply(text));
+    let mut copy = message::edit::fold("Delivered-To", &of.to_string());
+    copy.push_str(&complaints::tags(site).await?.field(Whose::Message, draft.id));
+    let mut copy = copy.into_bytes();
+    copy.extend_from_slice(
+        &message::edit::Changes::new().remove("Return-Path").remove(tag::FIELD).apply(text),
+    );
     let (body, size) = seal(site, &copy, bodies).await?;
     let envelope = Envelope { recipients: vec![Recipient::new(target)], ..draft.envelope.clone() };
     Ok(Some(Send { body, size, envelope, origin: spool::Origin::Forwarded { of: of.clone() }, mark: None }))
@@ -321,7 +328,8 @@ async fn refused(
         }],
         original: Original::Header(draft.text.header()[..head].to_vec()),
     };
-    let (body, size) = seal(site, &notice.build(), bodies).await?;
+    let text = complaints::tagged(site, Whose::Message, draft.id, &notice.build()).await?;
+    let (body, size) = seal(site, &text, bodies).await?;
     Ok(Some(Send { body, size, envelope: notice_to(to), origin: spool::Origin::Notice, mark: None }))
 }
 

@@ -185,6 +185,7 @@ async fn an_unknown_recipient_ends_with_one_notice_and_the_others_arrive() {
         notices[0]
     );
     assert!(!notices[0].contains("bob@far.example"));
+    assert!(notices[0].contains("X-Postroad-Tag: "), "a complaint about the notice finds it");
     let facts = farm.facts(id);
     assert!(
         facts.contains(&"send.delivered".to_owned()) && facts.contains(&"send.failed".to_owned()),

@@ -5,10 +5,11 @@ mod house;
 use std::sync::Arc;
 
 use house::{House, address, house};
-use role_mail::{Arrival, Front};
+use role_mail::tag::Whose;
+use role_mail::{Arrival, Front, complaints};
 use stdx::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use words::AccountId;
+use words::{AccountId, MessageId};
 
 const ANN: AccountId = AccountId(1);
 const TEXT: &str = "From: Eve <eve@out.example>\r\nTo: ann@home.example\r\nMessage-ID: <1@out.example>\r\nSubject: hello\r\n\r\nHi.";
@@ -34,6 +35,12 @@ fn spooled(house: &House) -> Vec<spool::Entry> {
 async fn text_of(house: &House, entry: &spool::Entry) -> String {
     let body = house.site.store().body(entry.body).await.expect("a body");
     String::from_utf8(body.all().await.expect("bytes").to_vec()).expect("text")
+}
+
+/// The mark by which a complaint about it is read.
+async fn mark_of(house: &House, entry: &spool::Entry) -> Option<(Whose, MessageId)> {
+    let tags = complaints::tags(&house.site).await.expect("a key");
+    tags.find(text_of(house, entry).await.as_bytes())
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,6 +86,10 @@ async fn redirects_and_notices_go_out_once_per_sender() {
     assert_eq!(first[0].sender, Some(address("eve@out.example")));
     assert_eq!(first[1].sender, None);
     assert!(text_of(&house, &first[0]).await.starts_with("Delivered-To: ann@home.example\r\n"));
+    // A complaint finds the message that was redirected; one about the notice, its account.
+    let id = first[0].message;
+    assert_eq!(mark_of(&house, &first[0]).await, Some((Whose::Message, id)));
+    assert_eq!(mark_of(&house, &first[1]).await, Some((Whose::Account(AccountId(1)), id)));
     let notice = text_of(&house, &first[1]).await;
     assert!(
         notice.contains("Auto-Submitted: auto-replied") && notice.ends_with("Back on Monday.\r\n"),
@@ -101,6 +112,7 @@ async fn a_refusal_tells_the_sender_in_the_owners_words() {
     assert_eq!((spool.len(), &spool[0].sender), (1, &None));
     let text = text_of(&house, &spool[0]).await;
     assert!(text.contains("Please ring me instead.") && text.contains("5.7.1"), "{text}");
+    assert_eq!(mark_of(&house, &spool[0]).await, Some((Whose::Message, spool[0].message)));
 }
 
 #[tokio::test(start_paused = true)]

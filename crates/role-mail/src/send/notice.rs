@@ -9,7 +9,8 @@ use words::{Address, Envelope, MessageId, Recipient, Ret};
 
 use super::ends::End;
 use super::flight::{How, Told};
-use crate::Site;
+use crate::tag::Whose;
+use crate::{Site, complaints};
 
 /// Octets of the original that are read for a notice.
 const ORIGINAL_MAX: usize = 256 << 10;
@@ -57,7 +58,8 @@ pub async fn letter(site: &Site, end: &End, id: MessageId) -> Result<Option<Lett
         fates: told.into_iter().map(fate).collect(),
         original,
     };
-    Ok(Some(Letter { to, text: notice.build() }))
+    let text = complaints::tagged(site, Whose::Message, id, &notice.build()).await?;
+    Ok(Some(Letter { to, text }))
 }
 
 /// A damaged text must not keep the notice from being written.
