@@ -46,7 +46,12 @@ fn tell(site: &Site, name: &str, passed: bool, faults: &[Fault]) {
     if passed {
         let says = format!("{name} has passed its pre-flight and may carry mail");
         let undo = "take it out of the configuration, or pin destinations elsewhere";
-        return landing::audit(site, &[Event::new(EventKind::EgressPassed, says).undo(undo)], None);
+        let mut proof = vec![
+            "reverse name, HELO name, SPF, port 25 and block lists show no fault that locks it".to_owned(),
+        ];
+        proof.extend(faults.iter().map(|f| format!("{}: {}", f.kind, f.says)));
+        let event = Event::new(EventKind::EgressPassed, says).because(proof).undo(undo);
+        return landing::audit(site, &[event], None);
     }
     let lines: Vec<String> =
         faults.iter().filter(|f| f.locks).map(|f| format!("{}: {}; {}", f.kind, f.says, f.fix)).collect();

@@ -153,6 +153,38 @@ impl Farm {
         });
         facts.expect("facts")
     }
+    /// V4: each audit line there is has a time, says what, why, until when, and by which order it is
+    /// undone; and these kinds are among them.
+    async fn audited(&self, kinds: &[&str]) {
+        // What waits for the next commit is entered.
+        let asides = self.site.take_asides();
+        let entered = self.site.store().commit(Vec::new(), move |batch| {
+            asides.iter().try_for_each(|fact| ledger::note(batch, fact).map(drop))
+        });
+        entered.await.expect("they are entered");
+        let rows = self.site.store().read_now(|conn| {
+            let mut read = conn.prepare(
+                "SELECT kind, at, detail FROM fact WHERE kind LIKE 'route.%' AND kind <> 'route.alert' ORDER BY id",
+            )?;
+            let rows = read.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?, r.get::<_, String>(2)?)))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        });
+        let rows = rows.expect("facts");
+        let now = self.site.now().ms() as i64;
+        for (kind, at, detail) in &rows {
+            let detail: serde_json::Value = serde_json::from_str(detail).expect("JSON");
+            let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
+            assert!(*at > 0 && *at <= now, "{kind} at {at}");
+            assert!(!text("says").is_empty() && !text("until").is_empty(), "{kind}: {detail}");
+            assert!(!text("undo").is_empty() && !text("undo").contains("EGRESS"), "{kind}: {detail}");
+            let evidence = detail["evidence"].as_array().expect("evidence");
+            let said = |e: &serde_json::Value| e.as_str().is_some_and(|e| !e.trim().is_empty());
+            assert!(!evidence.is_empty() && evidence.iter().all(said), "{kind}: {detail}");
+        }
+        for kind in kinds {
+            assert!(rows.iter().any(|(k, _, _)| k == kind), "no audit line of {kind}: {rows:#?}");
+        }
+    }
     async fn neighbour(&self, domain: &str, at: &str, manners: Manners) -> Peer {
         let mx = manners.name.clone();
         let peer = Peer::new(manners, self.city.clock(), 7);
@@ -231,6 +263,8 @@ async fn good_lists_are_believed_and_bad_ones_are_not() {
     farm.pass(Span::hours(3)).await;
     assert_eq!(farm.told("route.listed").len(), 1);
     assert_eq!(farm.told("route.list_unusable").len(), 7, "once for each zone and address");
+    let kinds = ["route.list_unusable", "route.list_neighbours", "route.listed", "route.list_cleared"];
+    farm.audited(&kinds).await;
     let asked = farm.asked.lock().expect("a lock");
     for (name, times) in asked.iter() {
         for pair in times.windows(2) {
@@ -239,6 +273,95 @@ async fn good_lists_are_believed_and_bad_ones_are_not() {
     }
     assert!(asked["25.2.0.192.sane.bl.example"].len() > 30);
     assert!(!asked.contains_key("25.2.0.192.dead.bl.example"), "a dead list is asked no further");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_comes_back_and_a_listed_name_leave_whole_audit_lines() {
+    let mut set = settings();
+    set.lists.push(ListFacts {
+        of_domains: true,
+        test_names: ("test.names.example".into(), "never.names.example".into()),
+        ..list("names.bl.example", Weight::High)
+    });
+    let farm = farm(set).await;
+    let zones = &farm.city.zones;
+    zones.ip("test.names.example.names.bl.example", ip("127.0.0.2"));
+    farm.pass(Span::mins(2)).await;
+    // The list that refused us answers; the name of A stands in a list of names.
+    zones.remove("2.0.0.127.refusing.bl.example");
+    zones.remove("25.2.0.192.refusing.bl.example");
+    zones.ip("2.0.0.127.refusing.bl.example", ip("127.0.0.2"));
+    zones.ip("a.mx.example.names.bl.example", ip("127.0.0.2"));
+    zones.ip("mx.example.names.bl.example", ip("127.0.0.2"));
+    farm.pass(Span::hours(2)).await;
+    farm.audited(&["route.list_unusable", "route.list_usable", "route.name_listed"]).await;
+}
+
+// R49, and what a relay of ours says over link.
+#[tokio::test(start_paused = true)]
+async fn what_relays_teach_leaves_whole_audit_lines() {
+    let key = link::Key::from_seed(&[7; 32]).expect("a key");
+    let mut set = settings();
+    let relay = role_mail::Relay {
+        host: "relay.example".into(),
+        port: 25,
+        tls: role_mail::RelayTls::None,
+        login: None,
+        pin: None,
+    };
+    set.egresses.insert(0, Egress { relay: Some(relay), ..egress("C", A) });
+    set.peers = vec![link::Peer { name: "relay.example".into(), public: key.public(), last: 0 }];
+    let farm = farm(set).await;
+    farm.host(1).await;
+    let refuses = Manners::friendly("relay.example").with(sim::Rule::Say {
+        at: sim::Stage::Dot,
+        sources: vec![],
+        reply: "550 From header sender domain not verified (HOME.EXAMPLE)".into(),
+    });
+    farm.neighbour("relay.example", "203.0.113.8", refuses).await;
+    farm.neighbour("far.example", "203.0.113.5", Manners::friendly("mx.far.example")).await;
+    farm.send("bob@far.example").await;
+    farm.pass(Span::mins(2)).await;
+    let far = "mx.far.example".to_owned();
+    let at = farm.site.now().ms();
+    let route = |state: &str, at: u64| link::Fact::Route {
+        at,
+        egress: "B".into(),
+        group: far.clone(),
+        state: state.into(),
+        since: at,
+        evidence: vec!["550 5.7.1 Service unavailable; client [203.0.113.8] blocked".into()],
+    };
+    let listing = |listed: bool, at: u64| link::Fact::Listing {
+        at,
+        list: "sane.bl.example".into(),
+        subject: "203.0.113.8".into(),
+        listed,
+        says: "127.0.0.2".into(),
+    };
+    let alive = |at: u64| link::Fact::Heartbeat { at, version: "1".into(), started: at };
+    let words = [
+        vec![alive(at), route("closed", at), listing(true, at)],
+        vec![alive(at), route("open", at)],
+        vec![alive(at), route("closed", at), listing(false, at)],
+    ];
+    for (n, facts) in words.into_iter().enumerate() {
+        let parcel =
+            link::Parcel { from: "relay.example".into(), serial: n as u64 + 1, at: farm.site.now(), facts };
+        let taken =
+            role_mail::peers::take(&farm.site, link::seal(&parcel, &key)).await.expect("the store answers");
+        assert!(matches!(taken, role_mail::peers::Taken::Facts(_)), "{taken:?}");
+        farm.pass(Span::mins(1)).await;
+    }
+    let kinds = [
+        "route.sender_unverified",
+        "route.group_blocked",
+        "route.returning",
+        "route.fell_back",
+        "route.listed",
+        "route.list_cleared",
+    ];
+    farm.audited(&kinds).await;
 }
 
 fn listing(site: &str) -> Manners {
@@ -304,6 +427,7 @@ async fn a_new_egress_stays_locked_until_each_of_its_five_faults_is_mended() {
     farm.send("bob@far.example").await;
     farm.pass(Span::mins(6)).await;
     assert_eq!(far.got().last().expect("mail").source, ip(A));
+    farm.audited(&["route.egress_locked", "route.egress_passed"]).await;
 }
 
 #[tokio::test(start_paused = true)]

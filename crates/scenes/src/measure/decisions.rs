@@ -75,11 +75,14 @@ fn audit<'l>(look: &'l Look<'_>) -> impl Iterator<Item = &'l Fact> + 'l {
 fn is_complete(fact: &Fact) -> bool {
     let evidence =
         fact.detail.get("evidence").and_then(serde_json::Value::as_array).is_some_and(|e| !e.is_empty());
-    let judged = matches!(
-        &*fact.kind,
-        "route.group_blocked" | "route.destination_blocked" | "route.relay_out" | "route.sender_unverified"
-    );
-    !fact.text("says").is_empty() && !fact.text("undo").is_empty() && (evidence || !judged)
+    // An order's evidence is that it was given; whatever the host decides by itself has more to show.
+    let ordered = fact.text("by") == "operator";
+    let judged = fact.kind.starts_with("route.") && !ordered;
+    let undo = fact.text("undo");
+    !fact.text("says").is_empty()
+        && !undo.is_empty()
+        && !undo.contains("EGRESS")
+        && (!judged || (evidence && !fact.text("until").is_empty()))
 }
 
 /// Most tries of one message through one egress within an hour.
