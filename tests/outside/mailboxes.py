@@ -165,13 +165,19 @@ def test_quota_holds_for_append_copy_move_and_delivery(farm):
         ben.no("COPY 1 INBOX", "[OVERQUOTA]")
         # Moving within the account needs no more room.
         assert ben.ok("CREATE Other") and ben.do("MOVE 1 Other")[0].startswith("OK")
-        # Mail from outside: the message that crosses the line is still taken, what comes then is put off (4yz), so that the
-        # sender's host keeps it and tries again.
-        send = lambda size: farm.send_in(lab.mail(token(), to=farm.b["address"], body="y" * size), to=[farm.b["address"]])
-        code, reply = send(70_000)
+        # Mail from outside: what would cross the line is put off (4yz), so that the sender's host keeps it and tries again:
+        # before its text if its size was said, after it if not. What fits is taken; what never could is refused.
+        text = lambda size: lab.mail(token(), to=farm.b["address"], body="\n".join(["y" * 70] * (size // 71)))
+        send = lambda size, *said: farm.send_in(text(size), to=[farm.b["address"]], mail_options=said)
+        for said in ((), ("SIZE=70500",)):
+            code, reply = send(70_000, *said)
+            assert code == 452 and b"4.2.2" in reply, (said, code, reply)
+        for said in ((), ("SIZE=120500",)):
+            code, reply = send(120_000, *said)
+            assert code == 552 and b"5.2.2" in reply, (said, code, reply)
+        code, reply = send(41_000)
         assert code == 250, (code, reply)
-        assert lab.wait_for(lambda: send(10)[0] == 452, every_s=0.5)
-        assert b"4.2.2" in send(10)[1]
+        assert lab.wait_for(lambda: send(900)[0] == 452, every_s=0.5)
         # Others cannot fill it through a shared folder either.
         ben.ok("SETACL Other %s lri" % farm.a["address"])
         ann = Imap(farm, farm.a)

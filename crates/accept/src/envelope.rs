@@ -39,15 +39,25 @@ pub enum Whose {
     NotOurs,
 }
 
-/// Facts of a RCPT command.
+/// What the quotas of the mailboxes behind a recipient say of this message. Where one of them has room,
+/// or it leads elsewhere too, there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    Room,
+    /// With the message, or already, each would hold more than it may.
+    Full,
+    /// Even an empty one could not hold it.
+    TooLarge,
+}
+
+/// Facts of a RCPT command, or of a recipient once the message's size is known.
 #[derive(Clone, Debug)]
 pub struct Rcpt<'a> {
     pub recipient: &'a Address,
     pub whose: Whose,
     /// Logged in, or from a network whose clients may relay.
     pub may_relay: bool,
-    /// Every mailbox it leads to is over its quota, and nothing else takes it.
-    pub over_quota: bool,
+    pub fill: Fill,
     /// The account is closed by order.
     pub closed: bool,
 }
@@ -122,9 +132,22 @@ pub fn judge_rcpt(rcpt: &Rcpt<'_>) -> Verdict<Pass> {
             Reason::new("rcpt.closed", "the account is closed by order").with("recipient", to),
         ),
         // RFC 5321 §4.2.3: 452 asks for another try; an owner can make room in that time.
-        Whose::Ours if rcpt.over_quota => no(
-            Reply::new(452, (4, 2, 2), format!("The mailbox {to} is full; please try again later")),
-            Reason::new("rcpt.over_quota", "the account is over its quota").with("recipient", to),
+        Whose::Ours if rcpt.fill == Fill::Full => no(
+            Reply::new(
+                452,
+                (4, 2, 2),
+                format!("The mailbox {to} has no room for it; please try again later"),
+            ),
+            Reason::new("rcpt.over_quota", "the account would be over its quota").with("recipient", to),
+        ),
+        Whose::Ours if rcpt.fill == Fill::TooLarge => no(
+            Reply::new(
+                552,
+                (5, 2, 2),
+                format!("The message is larger than all that the mailbox {to} may hold"),
+            ),
+            Reason::new("rcpt.larger_than_quota", "the message alone is over the account's quota")
+                .with("recipient", to),
         ),
         Whose::Ours => yes(Reason::new("rcpt.ours", "the address is ours")),
     }
@@ -145,20 +168,22 @@ mod tests {
         }
     }
 
-    fn check(whose: Whose, (may_relay, over_quota, closed): (bool, bool, bool), want: (u16, &'static str)) {
+    fn check(whose: Whose, (may_relay, fill, closed): (bool, Fill, bool), want: (u16, &'static str)) {
         let to = address("b@x.example");
-        let verdict = judge_rcpt(&Rcpt { recipient: &to, whose, may_relay, over_quota, closed });
+        let verdict = judge_rcpt(&Rcpt { recipient: &to, whose, may_relay, fill, closed });
         assert_eq!(code(&verdict), want);
     }
 
     #[test]
     fn only_who_has_logged_in_sends_elsewhere() {
-        check(Whose::NotOurs, (false, false, false), (550, "rcpt.not_ours"));
-        check(Whose::NotOurs, (true, false, false), (250, "rcpt.relay"));
-        check(Whose::NoSuchUser, (true, false, false), (550, "rcpt.no_such_user"));
-        check(Whose::Ours, (false, false, false), (250, "rcpt.ours"));
-        check(Whose::Ours, (false, true, false), (452, "rcpt.over_quota"));
-        check(Whose::Ours, (false, true, true), (550, "rcpt.closed"));
+        use Fill::{Full, Room, TooLarge};
+        check(Whose::NotOurs, (false, Room, false), (550, "rcpt.not_ours"));
+        check(Whose::NotOurs, (true, Room, false), (250, "rcpt.relay"));
+        check(Whose::NoSuchUser, (true, Room, false), (550, "rcpt.no_such_user"));
+        check(Whose::Ours, (false, Room, false), (250, "rcpt.ours"));
+        check(Whose::Ours, (false, Full, false), (452, "rcpt.over_quota"));
+        check(Whose::Ours, (false, TooLarge, false), (552, "rcpt.larger_than_quota"));
+        check(Whose::Ours, (false, Full, true), (550, "rcpt.closed"));
     }
 
     #[test]

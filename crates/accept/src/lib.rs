@@ -10,7 +10,7 @@ mod envelope;
 mod message;
 
 pub use customer::{Quota, Use, judge_customer};
-pub use envelope::{Mail, Peer, Rcpt, Room, Whose, judge_mail, judge_peer, judge_rcpt};
+pub use envelope::{Fill, Mail, Peer, Rcpt, Room, Whose, judge_mail, judge_peer, judge_rcpt};
 pub use message::{Dmarc, Loop, Message, Place, Policy, Spf, judge_message};
 
 use words::{Reason, Reply, Verdict};

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use accept::{Pass, Rcpt, Room, Whose};
+use accept::{Fill, Pass, Rcpt, Room, Whose};
 use directory::{Resolved, Target};
 use ledger::Fact;
 use message::edit::Trace;
-use smtp::Answer;
+use smtp::{Answer, Question};
 use stdx::{Now, TlsFacts};
 use store::{Intake, StoreError};
 use words::{AccountId, Address, Envelope, MessageId, Reason, Reasons, Recipient, Reply, Verdict};
@@ -34,6 +34,25 @@ pub struct Draft {
     pub ways: Vec<Way>,
     pub text: Text,
     pub reasons: Reasons,
+    /// A mailbox among those it goes to has a quota.
+    pub measured: bool,
+}
+
+impl Draft {
+    /// A fact about everybody in the envelope.
+    pub fn about(&self, fact: Fact) -> Fact {
+        let recipients = self.envelope.recipients.iter().map(|r| &r.address);
+        self.envelope.sender.iter().chain(recipients).fold(fact, Fact::about)
+    }
+}
+
+/// Questions that each desk answers in its own way.
+pub enum Own {
+    Opened(Option<TlsFacts>),
+    Mail(Envelope),
+    Rcpt(Recipient),
+    Commit(Vec<u8>),
+    Sasl(sasl::Question),
 }
 
 /// A session, as both desks see it.
@@ -78,40 +97,79 @@ impl Reception {
         Answer::Reply(reply)
     }
 
-    pub fn named(&mut self, name: String, esmtp: bool) {
-        self.helo = name.into();
-        self.esmtp = esmtp;
-        self.draft = None;
+    /// Answers what both desks answer alike; hands back what is theirs.
+    pub async fn usual(&mut self, ask: Question) -> Result<Answer, Own> {
+        match ask {
+            Question::Tls(facts) => {
+                self.tls = Some(Box::new(facts));
+                self.draft = None;
+            }
+            Question::Name { name, esmtp } => {
+                self.helo = name.into();
+                self.esmtp = esmtp;
+                self.draft = None;
+            }
+            Question::Data => {}
+            Question::Body(piece) => return Ok(self.body(piece).await),
+            Question::Reset => self.draft = None,
+            Question::Confirmed(id) => self.confirmed(id),
+            Question::Opened { tls } => return Err(Own::Opened(tls)),
+            Question::Mail(envelope) => return Err(Own::Mail(envelope)),
+            Question::Rcpt(recipient) => return Err(Own::Rcpt(recipient)),
+            Question::Commit(last) => return Err(Own::Commit(last)),
+            Question::Sasl(question) => return Err(Own::Sasl(question)),
+        }
+        Ok(Answer::Yes)
     }
 
-    /// Begins a message whose sender was judged welcome.
-    pub fn begin(&mut self, envelope: Envelope, reasons: Reasons, purpose: Purpose) {
-        let text = Text::new(self.site.texts(), purpose);
-        let id = self.site.message_id();
-        self.draft = Some(Box::new(Draft { id, envelope, ways: Vec::new(), text, reasons }));
+    /// Begins a message whose sender is welcome; else refuses it, with a fact that is made then.
+    pub fn begin(
+        &mut self,
+        envelope: Envelope,
+        verdict: Verdict<Pass>,
+        purpose: Purpose,
+        fact: impl FnOnce(&Reception) -> Fact,
+    ) -> Answer {
+        let Verdict { decision, reasons } = verdict;
+        match decision {
+            Pass::Yes => {
+                let text = Text::new(self.site.texts(), purpose);
+                let (id, ways) = (self.site.message_id(), Vec::new());
+                self.draft = Some(Box::new(Draft { id, envelope, ways, text, reasons, measured: false }));
+                Answer::Yes
+            }
+            Pass::No(reply) => {
+                let fact = envelope.sender.iter().fold(fact(self), Fact::about);
+                self.refuse(fact, reply, &reasons)
+            }
+        }
     }
 
     /// Looks a recipient up and judges it.
     pub fn recipient(&mut self, recipient: Recipient, may_relay: bool) -> Answer {
-        let (now, is_notice) = (self.site.now(), self.draft.as_ref().is_some_and(|d| d.envelope.sender.is_none()));
+        let (now, is_notice) =
+            (self.site.now(), self.draft.as_ref().is_some_and(|d| d.envelope.sender.is_none()));
+        // RFC 1870 §6.1: what the client says of the size counts before the text comes.
+        let size = self.draft.as_ref().and_then(|d| d.envelope.size).unwrap_or(0);
         let found = self.site.store().glance(|conn| {
             if is_notice && let Some(back) = way_back(conn, &recipient.address, now)? {
                 return Ok(back);
             }
-            look_up(conn, &recipient.address, &self.settings.host_name)
+            look_up(conn, &recipient.address, &self.settings.host_name, size)
         });
         let (way, facts) = match found {
             Ok(found) => found,
             Err(error) => return out_of_order(&error),
         };
-        let Found { whose, over_quota, closed } = facts;
-        let rcpt = Rcpt { recipient: &recipient.address, whose, may_relay, over_quota, closed };
+        let Found { whose, fill, closed, measured } = facts;
+        let rcpt = Rcpt { recipient: &recipient.address, whose, may_relay, fill, closed };
         let Verdict { decision, reasons } = accept::judge_rcpt(&rcpt);
         match decision {
             Pass::Yes => {
                 if let Some(draft) = &mut self.draft {
                     draft.envelope.recipients.push(recipient);
                     draft.ways.push(way);
+                    draft.measured |= measured;
                 }
                 Answer::Yes
             }
@@ -148,6 +206,35 @@ impl Reception {
                 Ok(draft)
             }
             no => Err(no),
+        }
+    }
+
+    /// Refuses a text that proved larger than was said, if no recipient's mailbox has room for it. Where
+    /// one has, it is kept for all: SMTP knows one answer, and nobody's mail is lost for another's quota.
+    pub fn crowded(&self, draft: &Draft, fact: impl FnOnce(&Reception) -> Fact) -> Option<Answer> {
+        let size = draft.text.len();
+        if !draft.measured || size <= draft.envelope.size.unwrap_or(0) {
+            return None;
+        }
+        let mut first = None;
+        for recipient in &draft.envelope.recipients {
+            let to = &recipient.address;
+            let found = self.site.store().glance(|conn| look_up(conn, to, &self.settings.host_name, size));
+            let Found { whose, fill, closed, .. } = match found {
+                Ok((_, found)) => found,
+                Err(error) => return Some(out_of_order(&error)),
+            };
+            if whose != Whose::Ours || fill == Fill::Room {
+                return None;
+            }
+            let rcpt = Rcpt { recipient: to, whose, may_relay: true, fill, closed };
+            first.get_or_insert_with(|| accept::judge_rcpt(&rcpt));
+        }
+        match first? {
+            Verdict { decision: Pass::No(reply), reasons } => {
+                Some(self.refuse(draft.about(fact(self)).with("bytes", size), reply, &reasons))
+            }
+            Verdict { decision: Pass::Yes, .. } => None,
         }
     }
 
@@ -225,8 +312,14 @@ pub fn out_of_order(error: &StoreError) -> Answer {
 
 struct Found {
     whose: Whose,
-    over_quota: bool,
+    fill: Fill,
     closed: bool,
+    /// A mailbox behind it has a quota.
+    measured: bool,
+}
+
+impl Found {
+    const OPEN: Found = Found { whose: Whose::Ours, fill: Fill::Room, closed: false, measured: false };
 }
 
 type Conn = store::rusqlite::Connection;
@@ -236,24 +329,25 @@ fn way_back(conn: &Conn, to: &Address, now: Now) -> Result<Option<(Way, Found)>,
     if !srs::looks_like(to.local()) || directory::resolve(conn, to)? == Resolved::NotOurs {
         return Ok(None);
     }
-    let Some(writer) = srs::key(conn)?.and_then(|key| srs::original(&key, to.local(), now)) else { return Ok(None) };
-    let found = Found { whose: Whose::Ours, over_quota: false, closed: false };
-    Ok(Some((Way::Here(vec![Target::Forward(writer)]), found)))
+    let Some(writer) = srs::key(conn)?.and_then(|key| srs::original(&key, to.local(), now)) else {
+        return Ok(None);
+    };
+    Ok(Some((Way::Here(vec![Target::Forward(writer)]), Found::OPEN)))
 }
 
-fn look_up(conn: &Conn, to: &Address, host: &str) -> Result<(Way, Found), StoreError> {
-    let open = Found { whose: Whose::Ours, over_quota: false, closed: false };
+/// `size` octets want to be kept; 0 if that is not known yet.
+fn look_up(conn: &Conn, to: &Address, host: &str, size: u64) -> Result<(Way, Found), StoreError> {
     let targets = match directory::resolve(conn, to)? {
         Resolved::Local(targets) => targets,
         other => match postmaster(conn, to, host, &other)? {
             Some(targets) => targets,
             None => {
                 let whose = if other == Resolved::NotOurs { Whose::NotOurs } else { Whose::NoSuchUser };
-                return Ok((Way::Outside, Found { whose, ..open }));
+                return Ok((Way::Outside, Found { whose, ..Found::OPEN }));
             }
         },
     };
-    let (mut over, mut closed) = (0, 0);
+    let (mut over, mut never, mut closed, mut measured) = (0, 0, 0, false);
     for target in &targets {
         if let Target::Mailbox(id) = target {
             let Some(account) = directory::account(conn, *id)? else { continue };
@@ -261,13 +355,19 @@ fn look_up(conn: &Conn, to: &Address, host: &str) -> Result<(Way, Found), StoreE
                 closed += 1;
             } else if let Some(quota) = account.quota {
                 let (_, bytes) = mailbox::folder::usage(conn, *id)?;
-                over += usize::from(bytes >= quota.get());
+                over += usize::from(bytes.saturating_add(size.max(1)) > quota.get());
+                never += usize::from(size > quota.get());
+                measured = true;
             }
         }
     }
     let all = targets.len();
-    let found = Found { closed: closed == all, over_quota: over > 0 && over + closed == all, ..open };
-    Ok((Way::Here(targets), found))
+    let fill = match over > 0 && over + closed == all {
+        true if never == over => Fill::TooLarge,
+        true => Fill::Full,
+        false => Fill::Room,
+    };
+    Ok((Way::Here(targets), Found { closed: closed == all, fill, measured, ..Found::OPEN }))
 }
 
 /// RFC 5321 §4.5.1: postmaster of every domain of ours is a person. Who has no such address gets it

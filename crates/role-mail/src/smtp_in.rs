@@ -16,7 +16,7 @@ use world::Connection;
 use crate::deliver::{Giver, Parcel, deliver};
 use crate::login::Login;
 use crate::proof::{self, Proof};
-use crate::reception::{Draft, Reception, out_of_order, room};
+use crate::reception::{Draft, Own, Reception, out_of_order, room};
 use crate::text::Purpose;
 use crate::{Arrival, Settings, Site, complaints, receipts};
 
@@ -62,22 +62,17 @@ impl Desk for SmtpIn {
     type M = Server;
 
     async fn answer(&mut self, ask: Question) -> Answer {
-        match ask {
-            Question::Opened { tls } => {
+        let own = match self.at.usual(ask).await {
+            Ok(answer) => return answer,
+            Err(own) => own,
+        };
+        match own {
+            Own::Opened(tls) => {
                 self.at.tls = tls.map(Box::new);
                 self.peer()
             }
-            Question::Tls(facts) => {
-                self.at.tls = Some(Box::new(facts));
-                self.at.draft = None;
-                Answer::Yes
-            }
-            Question::Name { name, esmtp } => {
-                self.at.named(name, esmtp);
-                Answer::Yes
-            }
-            Question::Mail(envelope) => self.mail(envelope),
-            Question::Rcpt(recipient) => {
+            Own::Mail(envelope) => self.mail(envelope),
+            Own::Rcpt(recipient) => {
                 let trusted = self.trusted();
                 let to = recipient.address.clone();
                 let answer = self.at.recipient(recipient, trusted);
@@ -86,21 +81,11 @@ impl Desk for SmtpIn {
                 }
                 answer
             }
-            Question::Data => Answer::Yes,
-            Question::Body(piece) => self.at.body(piece).await,
-            Question::Commit(last) => match self.at.whole(last).await {
+            Own::Commit(last) => match self.at.whole(last).await {
                 Ok(draft) => Box::pin(self.commit(draft)).await,
                 Err(no) => no,
             },
-            Question::Reset => {
-                self.at.draft = None;
-                Answer::Yes
-            }
-            Question::Confirmed(id) => {
-                self.at.confirmed(id);
-                Answer::Yes
-            }
-            Question::Sasl(question) => Answer::Sasl(Box::pin(self.login().answer(question)).await),
+            Own::Sasl(question) => Answer::Sasl(Box::pin(self.login().answer(question)).await),
         }
     }
 }
@@ -146,23 +131,14 @@ impl SmtpIn {
             may_send_as: None,
             null_mx: None,
         };
-        let Verdict { decision, reasons } = accept::judge_mail(&facts);
-        match decision {
-            Pass::Yes => {
-                self.at.begin(envelope, reasons, Purpose::Verify);
-                Answer::Yes
-            }
-            Pass::No(reply) => {
-                let mut fact = self.at.fact("smtp.sender_refused");
-                if let Some(sender) = &envelope.sender {
-                    fact = fact.about(sender);
-                }
-                self.at.refuse(fact, reply, &reasons)
-            }
-        }
+        let verdict = accept::judge_mail(&facts);
+        self.at.begin(envelope, verdict, Purpose::Verify, |at| at.fact("smtp.sender_refused"))
     }
 
     async fn commit(&mut self, mut draft: Box<Draft>) -> Answer {
+        if let Some(no) = self.at.crowded(&draft, |at| at.fact("smtp.message_refused")) {
+            return no;
+        }
         let proof = proof::of(&self.at, &draft, self.trusted()).await;
         let head = Head::parse(draft.text.header());
         let header = head.text("Message-ID");
@@ -240,12 +216,7 @@ impl SmtpIn {
             Place::Inbox => self.at.fact("smtp.accepted"),
         };
         fact = fact.with("proof", proof.summary()).because(&draft.reasons).because(&verdict.reasons);
-        for address in
-            draft.envelope.sender.iter().chain(draft.envelope.recipients.iter().map(|r| &r.address))
-        {
-            fact = fact.about(address);
-        }
-        (verdict.decision, fact)
+        (verdict.decision, draft.about(fact))
     }
 
     /// Whether one of our users has written to the sender.

@@ -3,19 +3,19 @@
 //! The desk logs in through [`crate::login`], lets an account send only in its own names, completes
 //! the header, signs, and hands over to [`crate::deliver`]. Begin with [`serve`].
 
-use accept::{Mail, Pass};
+use accept::Mail;
 use directory::Scope;
 use drive::{Desk, Wires};
 use message::{Head, addresses, edit};
 use smtp::server::Settings as Door;
 use smtp::{Answer, Question, Server};
 use stdx::TlsFacts;
-use words::{AccountId, Address, Envelope, Reason, Reasons, Reply, Verdict};
+use words::{AccountId, Address, Envelope, Reason, Reasons, Reply};
 use world::Connection;
 
 use crate::deliver::{Giver, Parcel, deliver};
 use crate::login::Login;
-use crate::reception::{Draft, Reception, out_of_order, room};
+use crate::reception::{Draft, Own, Reception, out_of_order, room};
 use crate::smtp_in::{host, limits};
 use crate::text::Purpose;
 use crate::{Arrival, Site, receipts, signing};
@@ -54,40 +54,35 @@ impl Desk for Submission {
     }
 
     async fn answer(&mut self, ask: Question) -> Answer {
-        match ask {
-            Question::Opened { tls } => {
+        if let Question::Name { name, .. } = &ask {
+            self.login.client(name);
+        }
+        let own = match self.at.usual(ask).await {
+            Ok(answer) => return answer,
+            Err(own) => own,
+        };
+        match own {
+            Own::Opened(tls) => {
                 self.at.tls = tls.map(Box::new);
                 Answer::Yes
             }
-            Question::Tls(facts) => {
-                self.at.tls = Some(Box::new(facts));
-                self.at.draft = None;
-                Answer::Yes
-            }
-            Question::Name { name, esmtp } => {
-                self.login.client(&name);
-                self.at.named(name, esmtp);
-                Answer::Yes
-            }
-            Question::Sasl(question) => Answer::Sasl(Box::pin(self.login.answer(question)).await),
-            Question::Mail(envelope) => self.mail(envelope),
-            Question::Rcpt(recipient) => self.at.recipient(recipient, true),
-            Question::Data => Answer::Yes,
-            Question::Body(piece) => self.at.body(piece).await,
-            Question::Commit(last) => match (self.at.whole(last).await, self.account()) {
+            Own::Sasl(question) => Answer::Sasl(Box::pin(self.login.answer(question)).await),
+            Own::Mail(envelope) => self.mail(envelope),
+            Own::Rcpt(recipient) => self.at.recipient(recipient, true),
+            Own::Commit(last) => match (self.at.whole(last).await, self.account()) {
                 (Ok(draft), Some(account)) => Box::pin(self.commit(draft, account)).await,
                 (Ok(_), None) => log_in_first(),
                 (Err(no), _) => no,
             },
-            Question::Reset => {
-                self.at.draft = None;
-                Answer::Yes
-            }
-            Question::Confirmed(id) => {
-                self.at.confirmed(id);
-                Answer::Yes
-            }
         }
+    }
+}
+
+/// A fact with the log-in it happened under.
+fn by(login: &Login, fact: ledger::Fact) -> ledger::Fact {
+    match login.granted() {
+        Some(granted) => fact.with("login", granted.login.as_str()),
+        None => fact,
     }
 }
 
@@ -119,32 +114,21 @@ impl Submission {
             may_send_as: may,
             null_mx: None,
         };
-        let Verdict { decision, reasons } = accept::judge_mail(&facts);
-        match decision {
-            Pass::Yes => {
-                self.at.begin(envelope, reasons, Purpose::Sign);
-                Answer::Yes
-            }
-            Pass::No(reply) => {
-                let mut fact = self.fact("submission.sender_refused");
-                if let Some(sender) = &envelope.sender {
-                    fact = fact.about(sender);
-                }
-                self.at.refuse(fact, reply, &reasons)
-            }
-        }
+        let verdict = accept::judge_mail(&facts);
+        let login = &self.login;
+        let fact = |at: &Reception| by(login, at.fact("submission.sender_refused"));
+        self.at.begin(envelope, verdict, Purpose::Sign, fact)
     }
 
     fn fact(&self, kind: &'static str) -> ledger::Fact {
-        let fact = self.at.fact(kind);
-        match self.login.granted() {
-            Some(granted) => fact.with("login", granted.login.as_str()),
-            None => fact,
-        }
+        by(&self.login, self.at.fact(kind))
     }
 
     async fn commit(&mut self, mut draft: Box<Draft>, account: AccountId) -> Answer {
         if let Err(no) = self.author(&draft, account) {
+            return no;
+        }
+        if let Some(no) = self.at.crowded(&draft, |_| self.fact("submission.message_refused")) {
             return no;
         }
         let header = Head::parse(draft.text.header()).text("Message-ID");
@@ -161,12 +145,7 @@ impl Submission {
         draft.envelope.size = None;
         let mut fact =
             self.fact("submission.accepted").with("bytes", draft.text.len()).because(&draft.reasons);
-        fact = header.iter().fold(fact, |fact, h| fact.header(h));
-        for address in
-            draft.envelope.sender.iter().chain(draft.envelope.recipients.iter().map(|r| &r.address))
-        {
-            fact = fact.about(address);
-        }
+        fact = draft.about(header.iter().fold(fact, |fact, h| fact.header(h)));
         let parcel = Parcel { draft, trace, giver: Giver::Account(account), junk: false, key, header, fact };
         match deliver(&self.at.site, parcel).await {
             Ok(kept) => self.at.saved(kept.id, key),

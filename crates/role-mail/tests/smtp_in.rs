@@ -3,6 +3,8 @@
 mod house;
 
 use house::{address, house};
+use stdx::Span;
+use words::AccountId;
 
 const TEXT: &str = "From: Eve <eve@out.example>\r\nMessage-ID: <1@out.example>\r\nSubject: hello\r\n\
 Authentication-Results: mx.example; dmarc=pass\r\nReturn-Path: <forged@x.example>\r\n\r\nHi.";
@@ -188,5 +190,55 @@ async fn who_asks_for_it_hears_that_the_message_arrived() {
     let text = String::from_utf8(body.to_vec()).expect("text");
     assert!(text.contains("Action: delivered") && text.contains("Original-Envelope-Id: me1"), "{text}");
     assert!(text.contains("ann@home.example") && !text.contains("bob@home.example"), "{text}");
+    assert_eq!(text.matches("X-Postroad-Tag: ").count(), 1, "{text}");
     assert_eq!((house.texts(1, "INBOX").await.len(), house.texts(2, "INBOX").await.len()), (1, 1));
+}
+
+// RFC 1870 §6.1: a size that was said is judged before the text; one that was not, after it.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_would_cross_the_quota_is_put_off_before_its_text_or_after_it() {
+    let house = house().await;
+    let settled = async || {
+        tokio::time::sleep(Span::secs(5).to_std()).await;
+        house.site.store().read(|_| Ok(())).await.expect("settled");
+    };
+    let set = house
+        .site
+        .store()
+        .commit(Vec::new(), |batch| directory::set_quota(batch, AccountId(1), Some(stdx::Bytes(20_000))));
+    set.await.expect("set");
+    let long = |octets: usize, n: u32| {
+        format!(
+            "From: <eve@out.example>\r\nMessage-ID: <{n}.{octets}@out.example>\r\n\r\n{}",
+            "seventy octets in each of these lines, the last two being CR and LF..\r\n".repeat(octets / 71)
+        )
+    };
+    settled().await;
+    let mut wire = house.call("198.51.100.7").await;
+    wire.say("EHLO client.example\r\n").await;
+    for (size, want) in [(30_000, "552 5.2.2"), (19_000, "250 ")] {
+        wire.say(&format!("MAIL FROM:<eve@out.example> SIZE={size}\r\n")).await;
+        let reply = wire.say("RCPT TO:<ann@home.example>\r\n").await;
+        assert!(reply.starts_with(want), "{size}: {reply}");
+        wire.say("RSET\r\n").await;
+    }
+    let reply = wire.send("eve@out.example", &["ann@home.example"], &long(12_000, 1)).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    settled().await;
+    wire.say("MAIL FROM:<eve@out.example> SIZE=10000\r\n").await;
+    let reply = wire.say("RCPT TO:<ann@home.example>\r\n").await;
+    assert!(reply.starts_with("452 4.2.2"), "{reply}");
+    // What was not said, or said too small, is judged by what came.
+    let reply = wire.send("eve@out.example", &["ann@home.example"], &long(10_000, 2)).await;
+    assert!(reply.starts_with("452 4.2.2"), "{reply}");
+    let reply = wire.send("eve@out.example", &["ann@home.example"], &long(25_000, 3)).await;
+    assert!(reply.starts_with("552 5.2.2"), "{reply}");
+    assert_eq!(house.texts(1, "INBOX").await.len(), 1);
+    // Nobody loses mail for another's quota; and what fits still comes.
+    let both = wire.send("eve@out.example", &["team@home.example"], &long(3_000, 4)).await;
+    assert!(both.starts_with("250"), "{both}");
+    settled().await;
+    let both = wire.send("eve@out.example", &["ann@home.example", "bob@home.example"], &long(9_000, 5)).await;
+    assert!(both.starts_with("250"), "{both}");
+    assert_eq!((house.texts(1, "INBOX").await.len(), house.texts(2, "INBOX").await.len()), (3, 2));
 }
