@@ -7,7 +7,7 @@ use crate::append::{Pen, is_named, put_rows, take_uids};
 use crate::flags::Keywords;
 use crate::hub::What;
 use crate::schema::GONE_ROWS_MAX;
-use crate::{Flags, Folder, FolderId, Row, UidSet, flags, folder, view};
+use crate::{Flags, Folder, FolderId, Row, UidSet, flags, folder, thread, view};
 
 /// How flags are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +296,7 @@ fn let_go(batch: &mut Batch<'_>, bodies: impl Iterator<Item = BodyId>) -> Result
         if !is_named(batch, body)? {
             batch.release(body)?;
             batch.sql().prepare_cached("DELETE FROM mb_summary WHERE body = ?1")?.execute([body.0])?;
+            thread::forget(batch, body)?;
         }
     }
     Ok(())

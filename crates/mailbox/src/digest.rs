@@ -14,6 +14,7 @@ use rusqlite::params;
 use store::{BodyId, Store, StoreError};
 
 use crate::Hub;
+use crate::thread::{self, Says};
 
 /// Summaries in memory, in two halves of which the older is dropped when the newer is full.
 pub const CACHE_BYTES_MAX: usize = 48 << 20;
@@ -40,7 +41,7 @@ struct State {
     waiting: VecDeque<(BodyId, Bytes)>,
     waiting_bytes: usize,
     /// Worked out, to be written.
-    ready: Vec<(BodyId, Bytes)>,
+    ready: Vec<(BodyId, Bytes, Says)>,
     ready_bytes: usize,
     young: Cache,
     old: Cache,
@@ -110,12 +111,12 @@ impl Digests {
     }
     /// Hands in a summary that was worked out before its body's commit. New mail is what is asked
     /// for next, so it is kept at hand too.
-    pub fn ready(&self, body: BodyId, summary: Bytes) {
+    pub fn ready(&self, body: BodyId, summary: Bytes, says: Says) {
         let mut state = self.state();
         state.put(body, summary.clone());
         if state.ready_bytes + summary.len() <= READY_BYTES_MAX {
             state.ready_bytes += summary.len();
-            state.ready.push((body, summary));
+            state.ready.push((body, summary, says));
         }
     }
     /// Drops what is in memory.
@@ -137,8 +138,8 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
         };
         let last = turn.is_empty();
         for (body, bytes) in turn {
-            let summary = Bytes::from(Summary::of(&bytes).to_bytes());
-            hub.digests().ready(body, summary);
+            let summary = Summary::of(&bytes);
+            hub.digests().ready(body, Bytes::from(summary.to_bytes()), Says::of(&summary.keys));
         }
         let ready = hub.digests().state().ready.len();
         if last || ready >= COMMIT_MAX {
@@ -152,7 +153,7 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
 }
 
 async fn write(store: &Store, hub: &Hub) -> Result<(), StoreError> {
-    let ready: Vec<(BodyId, Bytes)> = {
+    let ready: Vec<(BodyId, Bytes, Says)> = {
         let mut state = hub.digests().state();
         let n = state.ready.len().min(COMMIT_MAX);
         let ready: Vec<_> = state.ready.drain(..n).collect();
@@ -168,8 +169,9 @@ async fn write(store: &Store, hub: &Hub) -> Result<(), StoreError> {
             "INSERT OR IGNORE INTO mb_summary (body, bytes)
              SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM mb_message WHERE body = ?1)",
         )?;
-        for (body, bytes) in &ready {
+        for (body, bytes, says) in &ready {
             put.execute(params![body.0, &bytes[..]])?;
+            thread::enter(batch, *body, *says)?;
         }
         Ok(())
     };
@@ -245,8 +247,10 @@ async fn work_out(store: &Store, hub: &Hub, body: BodyId) -> Result<Option<Bytes
     };
     match bytes {
         Ok(bytes) => {
-            let summary = Bytes::from(Summary::of(&bytes).to_bytes());
-            hub.digests().ready(body, summary.clone());
+            let summary = Summary::of(&bytes);
+            let says = Says::of(&summary.keys);
+            let summary = Bytes::from(summary.to_bytes());
+            hub.digests().ready(body, summary.clone(), says);
             Ok(Some(summary))
         }
         Err(StoreError::Missing(_) | StoreError::Damaged(..)) => Ok(None),

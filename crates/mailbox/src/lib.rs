@@ -18,6 +18,7 @@ pub mod hub;
 pub mod metadata;
 pub mod schema;
 pub mod text;
+pub mod thread;
 pub mod uids;
 pub mod view;
 

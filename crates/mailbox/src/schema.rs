@@ -8,6 +8,7 @@
 //!   rows are neighbours, so a bulk STORE writes few pages. The body's number is the EMAILID too:
 //!   a copy shares both.
 //! - `mb_summary`: ENVELOPE and structure of a body, computed once in the background.
+//! - `mb_thread`: the thread of each reply (see [`crate::thread`]); other messages name their own.
 //! - `mb_gone`: expunged UIDs for QRESYNC, bounded by [`GONE_ROWS_MAX`].
 //! - `mb_chunk`, `mb_mark`: the text index (see [`crate::text`]).
 //!
@@ -16,7 +17,7 @@
 use store::Schema;
 
 /// The keeper's tables.
-pub const SCHEMA: Schema = Schema { room: "mailbox", steps: &[STEP_1] };
+pub const SCHEMA: Schema = Schema { room: "mailbox", steps: &[STEP_1, STEP_2] };
 
 /// Expunge records kept per folder; older ones raise `gone_floor`, and a client that asks from
 /// below it is told all UIDs that no longer exist (RFC 7162 §3.2.6 allows that).
@@ -105,4 +106,13 @@ CREATE TABLE mb_mark (
     uid     INTEGER NOT NULL,
     PRIMARY KEY (account, folder)
 ) WITHOUT ROWID;
+";
+
+const STEP_2: &str = "
+CREATE TABLE mb_thread (
+    body INTEGER PRIMARY KEY,
+    id   INTEGER,              -- the hash of its Message-ID
+    root INTEGER NOT NULL      -- that of the thread's first message
+);
+CREATE INDEX mb_thread_by_id ON mb_thread (id) WHERE id IS NOT NULL;
 ";

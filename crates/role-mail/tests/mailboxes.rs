@@ -249,6 +249,55 @@ async fn searches_sorts_and_threads_answer_from_rows_and_texts() {
     }
 }
 
+// RFC 8474 §5.2: one name for the whole thread, and it never changes.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_names_its_parent_only_belongs_to_the_parents_thread() {
+    let house = house().await;
+    let letter =
+        |id: &str, more: &str| format!("From: a@out.example\r\nMessage-ID: <{id}@x>\r\n{more}\r\nHi.\r\n");
+    let mut ann = house.imap("ann").await;
+    let thread = async |ann: &mut Wire, n: u32| {
+        let said = ann.ok(&format!("FETCH {n} (THREADID)")).await;
+        let at = said.find("THREADID (").expect("an id") + 10;
+        said[at..].split(')').next().expect("its end").to_owned()
+    };
+    ann.append("INBOX", &letter("first", "")).await;
+    ann.append("INBOX", &letter("second", "References: <first@x>\r\n")).await;
+    ann.ok("SELECT INBOX").await;
+    ann.append("INBOX", &letter("third", "In-Reply-To: <second@x>\r\n")).await;
+    ann.append("INBOX", &letter("fourth", "In-Reply-To: <third@x>\r\n")).await;
+    ann.append("INBOX", &letter("other", "In-Reply-To: <unknown@x>\r\n")).await;
+    // Asked for before the background has written anything, and after.
+    for written in [false, true] {
+        ann.ok("NOOP").await;
+        if written {
+            mailbox::digest::tend(house.site.store(), house.site.hub()).await.expect("written");
+        }
+        let root = thread(&mut ann, 1).await;
+        for n in 2..=4 {
+            assert_eq!(thread(&mut ann, n).await, root, "{n}");
+        }
+        assert_ne!(thread(&mut ann, 5).await, root);
+        let said = ann.ok(&format!("SEARCH THREADID {root}")).await;
+        assert!(said.contains("* SEARCH 1 2 3 4\n"), "{said}");
+    }
+    // The parent that comes late changes nothing that was told.
+    let before = thread(&mut ann, 5).await;
+    ann.append("INBOX", &letter("unknown", "References: <first@x>\r\n")).await;
+    mailbox::digest::tend(house.site.store(), house.site.hub()).await.expect("written");
+    assert_eq!(thread(&mut ann, 5).await, before);
+    // Nor does it go when the parent goes.
+    let root = thread(&mut ann, 4).await;
+    ann.ok("STORE 2:3 +FLAGS.SILENT (\\Deleted)").await;
+    ann.ok("EXPUNGE").await;
+    assert_eq!(thread(&mut ann, 2).await, root);
+    // What stands in another's mailbox is nobody's parent here.
+    let mut bob = house.imap("bob").await;
+    bob.append("INBOX", &letter("fifth", "In-Reply-To: <fourth@x>\r\n")).await;
+    bob.ok("SELECT INBOX").await;
+    assert_ne!(thread(&mut bob, 1).await, root);
+}
+
 // RFC 7162 §3.2.5.2: a client that was away is told what changed and what vanished.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_away_resynchronizes() {

@@ -3,6 +3,7 @@
 use ::imap::UidSet as TheirSet;
 use ::imap::ask::{Answer, AppendMessage, Code, Refusal};
 use bytes::Bytes;
+use mailbox::thread::Says;
 use mailbox::{New, UidSet, append, change};
 use message::Summary;
 use store::{BodyId, Draft, Intake, Sealed, StoreError};
@@ -126,7 +127,10 @@ impl Desk {
         let (mut heads, mut bodies, mut summaries) = (Vec::new(), Vec::new(), Vec::new());
         for (head, sealed) in appending.done {
             heads.push((head, sealed.len()));
-            summaries.push(sealed.small().map(|text| Bytes::from(Summary::of(text).to_bytes())));
+            summaries.push(sealed.small().map(|text| {
+                let summary = Summary::of(text);
+                (Bytes::from(summary.to_bytes()), Says::of(&summary.keys))
+            }));
             bodies.push(sealed);
         }
         let write = move |batch: &mut store::Batch<'_>| {
@@ -147,8 +151,8 @@ impl Desk {
         };
         let (done, ids) = self.store().commit(bodies, write).await.map_err(translate::refusal)?;
         for (id, summary) in ids.into_iter().zip(summaries) {
-            if let Some(summary) = summary {
-                self.hub().digests().ready(id, summary);
+            if let Some((summary, says)) = summary {
+                self.hub().digests().ready(id, summary, says);
             }
         }
         Ok(Answer::Appended { uid_validity: done.uidvalidity, uids: TheirSet::span(done.first, done.last) })

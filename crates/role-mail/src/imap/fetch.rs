@@ -2,9 +2,11 @@
 
 use ::imap::ask::{Answer, FetchAsk, Needs, Page, Row, Texts};
 use bytes::{Buf as _, Bytes};
-use mailbox::{Flags, Row as Kept, digest};
+use mailbox::thread::{self, Says};
+use mailbox::{Flags, Hub, Row as Kept, digest};
 use message::Summary;
-use store::{Body, BodyId};
+use message::summary::Keys;
+use store::{Body, BodyId, Store, StoreError};
 
 use super::{Desk, Said, sections, translate};
 
@@ -34,18 +36,21 @@ pub(super) fn email_id(body: BodyId) -> String {
     format!("E{}", body.0)
 }
 
-/// RFC 8474 §5.2: messages of one thread name the same first message. The number is that
-/// message's identifier, hashed, so it never changes.
-pub(super) fn thread_id(summary: &Summary, body: BodyId) -> String {
-    match summary.keys.references.first().or(summary.keys.message_id.as_ref()) {
-        Some(root) => format!("T{:016x}", fnv(root.as_bytes())),
+/// RFC 8474 §5.2: messages of one thread name the same first message, by the hash of its identifier.
+pub(super) fn thread_id(root: Option<u64>, body: BodyId) -> String {
+    match root {
+        Some(root) => format!("T{root:016x}"),
         None => format!("T{}", body.0),
     }
 }
 
-/// FNV-1a, 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+/// The threads of messages whose summaries are given; those that are gone have none.
+pub(super) async fn threads(
+    (store, hub): (&Store, &Hub),
+    messages: impl Iterator<Item = (BodyId, Option<&Keys>)>,
+) -> Result<Vec<Option<u64>>, StoreError> {
+    let says = messages.map(|(body, keys)| (body, keys.map(Says::of).unwrap_or_default()));
+    thread::roots(store, hub, &says.collect::<Vec<_>>()).await
 }
 
 impl Desk {
@@ -85,6 +90,17 @@ impl Desk {
         Ok(Answer::Page(page))
     }
 
+    async fn roots(
+        &self,
+        picked: &[Kept],
+        summaries: &[Option<Bytes>],
+    ) -> Result<Vec<Option<u64>>, ::imap::Refusal> {
+        let keys: Vec<Option<Keys>> =
+            summaries.iter().map(|s| Some(Summary::from_bytes(s.as_ref()?)?.keys)).collect();
+        let messages = picked.iter().map(|r| r.body).zip(keys.iter().map(Option::as_ref));
+        threads((self.store(), self.hub()), messages).await.map_err(translate::refusal)
+    }
+
     /// Fills a page with rows that have texts; ends it early when it holds enough.
     async fn texts(
         &mut self,
@@ -106,6 +122,10 @@ impl Desk {
             }
             false => vec![None; picked.len()],
         };
+        let roots = match ask.needs.has(Needs::THREAD_ID) {
+            true => self.roots(picked, &summaries).await?,
+            false => Vec::new(),
+        };
         let bodies = match reads {
             true => {
                 let ids: Vec<BodyId> = picked.iter().map(|r| r.body).collect();
@@ -121,6 +141,9 @@ impl Desk {
             }
             let summary = summaries.get_mut(n).and_then(Option::take);
             let mut texts = Box::<Texts>::default();
+            if ask.needs.has(Needs::THREAD_ID) && summary.is_some() {
+                texts.thread_id = Some(thread_id(roots.get(n).copied().flatten(), kept.body));
+            }
             let told = match reads {
                 false => Ok(columns(&mut texts, ask.needs, kept, summary)),
                 true => {
@@ -160,9 +183,6 @@ fn columns(texts: &mut Texts, needs: Needs, kept: &Kept, summary: Option<Bytes>)
         return true;
     }
     let Some(packed) = summary else { return false };
-    if needs.has(Needs::THREAD_ID) {
-        texts.thread_id = Summary::from_bytes(&packed).map(|s| thread_id(&s, kept.body));
-    }
     if needs.has(Needs::BODY) {
         texts.body = part(packed.clone(), Summary::packed_body);
     }
@@ -222,11 +242,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_named_by_its_first_message() {
-        let of = |text: &str| thread_id(&Summary::of(text.as_bytes()), BodyId(7));
-        let root = of("Message-ID: <a@x>\r\n\r\n");
-        assert_eq!(of("Message-ID: <b@x>\r\nReferences: <a@x>\r\n\r\n"), root);
-        assert_eq!(of("Message-ID: <c@x>\r\nReferences: <a@x> <b@x>\r\n\r\n"), root);
-        assert_eq!(of("Subject: none\r\n\r\n"), "T7");
+    fn a_thread_without_an_identifier_is_named_by_its_message() {
+        assert_eq!(thread_id(None, BodyId(7)), "T7");
+        assert_eq!(thread_id(Some(7), BodyId(9)), "T0000000000000007");
     }
 }

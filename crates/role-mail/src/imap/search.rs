@@ -83,8 +83,17 @@ impl Search<'_> {
         for turn in from.chunks(TURN) {
             let rows: Vec<Row> = turn.iter().map(|&at| self.view.rows()[at as usize]).collect();
             let facts = summaries(self.store, self.hub, &rows).await?;
-            for (&at, (row, summary)) in turn.iter().zip(rows.iter().zip(&facts)) {
-                if summary.as_ref().is_some_and(|s| fits_summary(key, row, s)) {
+            let SearchKey::ThreadId(id) = key else {
+                let fits = |s: &Option<Summary>| s.as_ref().is_some_and(|s| fits_summary(key, s));
+                out.extend(turn.iter().zip(&facts).filter(|(_, s)| fits(s)).map(|(&at, _)| at));
+                continue;
+            };
+            let keys = facts.iter().map(|s| s.as_ref().map(|s| &s.keys));
+            let roots = fetch::threads((self.store, self.hub), rows.iter().map(|r| r.body).zip(keys)).await;
+            for ((&at, row), (root, summary)) in
+                turn.iter().zip(&rows).zip(roots.map_err(translate::refusal)?.into_iter().zip(&facts))
+            {
+                if summary.is_some() && fetch::thread_id(root, row.body).eq_ignore_ascii_case(id) {
                     out.push(at);
                 }
             }
@@ -140,13 +149,12 @@ fn needs_summary(key: &SearchKey) -> bool {
     matches!(key, SentBefore(_) | SentOn(_) | SentSince(_) | ThreadId(_))
 }
 
-fn fits_summary(key: &SearchKey, row: &Row, summary: &Summary) -> bool {
+fn fits_summary(key: &SearchKey, summary: &Summary) -> bool {
     let sent = |fits: &dyn Fn(i64) -> bool| summary.keys.sent.is_some_and(|d| fits(d.local_day()));
     match key {
         SearchKey::SentBefore(day) => sent(&|d| d < i64::from(*day)),
         SearchKey::SentOn(day) => sent(&|d| d == i64::from(*day)),
         SearchKey::SentSince(day) => sent(&|d| d >= i64::from(*day)),
-        SearchKey::ThreadId(id) => fetch::thread_id(summary, row.body).eq_ignore_ascii_case(id),
         _ => false,
     }
 }
