@@ -10,8 +10,8 @@ from lab import token
 
 MESSAGES = int(os.environ.get("R08_MESSAGES", "10000"))
 SENDERS = 8
-KILLS_MAX = 25
-SECONDS_MAX = 75
+KILLS_MAX = int(os.environ.get("R08_KILLS", "25"))
+SECONDS_MAX = int(os.environ.get("R08_SECONDS", "75"))
 
 
 class Sender(threading.Thread):

@@ -320,7 +320,8 @@ impl Engine {
             Err(AppendError::Clean(e)) => return Err(e),
             Err(AppendError::Doubt(e)) => {
                 self.shared.trouble(format!("{e}; the segment is left behind and a new one begun"));
-                self.again_elsewhere(staged, commit)?
+                // Who is told that it failed must not find it kept after a crash.
+                self.again_elsewhere(staged, commit).inspect_err(|_| self.log.cut())?
             }
         };
         self.position = position;

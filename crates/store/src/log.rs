@@ -153,6 +153,13 @@ impl Log {
         self.end = (HEAD + payload.len()) as u64;
         Ok(true)
     }
+    /// Cuts off what a group that was refused may have left behind the durable end, so that a process killed
+    /// next does not find it. Where the disk fails at this too, the next segment's first record says it.
+    pub(crate) fn cut(&self) {
+        if let (false, Some(file)) = (self.sound, &self.file) {
+            let _ = file.truncate(self.end);
+        }
+    }
     /// Writes a group and makes it durable. Returns where the log then ends.
     pub(crate) fn append(
         &mut self,
