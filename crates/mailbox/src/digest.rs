@@ -207,6 +207,18 @@ pub async fn summaries(
     Ok(out)
 }
 
+/// The Message-ID of a text, in angle brackets, without reading it; nothing if its summary was never needed.
+///
+/// # Errors
+/// Trouble with the store.
+pub fn message_id(conn: &rusqlite::Connection, body: BodyId) -> Result<Option<String>, StoreError> {
+    let mut read = conn.prepare_cached("SELECT bytes FROM mb_summary WHERE body = ?1")?;
+    let mut rows = read.query([body.0])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let summary = row.get_ref(0)?.as_blob().ok().and_then(Summary::from_bytes);
+    Ok(summary.and_then(|s| s.keys.message_id).map(|id| format!("<{id}>")))
+}
+
 type Found = Vec<(usize, BodyId, Option<Bytes>)>;
 
 fn stored(conn: &rusqlite::Connection, wanted: Vec<(usize, BodyId)>) -> Result<Found, StoreError> {

@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use stdx::Now;
-use store::{Batch, StoreError};
+use store::{Batch, BodyId, StoreError};
 use words::AccountId;
 
 use crate::append::Pen;
@@ -438,4 +438,23 @@ pub fn remove_account(batch: &mut Batch<'_>, pen: &Pen, account: AccountId) -> R
         batch.sql().execute(&format!("DELETE FROM {table} WHERE {column} = ?1"), [account.0])?;
     }
     Ok(())
+}
+
+/// A place where a body lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub account: AccountId,
+    pub folder: String,
+    pub uid: u32,
+}
+
+/// The mailboxes that hold this body, `limit` of them at most.
+pub fn holding(conn: &Connection, body: BodyId, limit: usize) -> Result<Vec<Held>, StoreError> {
+    let mut find = conn.prepare_cached(
+        "SELECT account, name, uid FROM mb_message JOIN mb_folder ON mb_folder.id = folder WHERE body = ?1
+         ORDER BY folder, uid LIMIT ?2",
+    )?;
+    let held = |r: &SqlRow<'_>| Ok(Held { account: AccountId(r.get(0)?), folder: r.get(1)?, uid: r.get(2)? });
+    let rows = find.query_map((body.0, limit as i64), held)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

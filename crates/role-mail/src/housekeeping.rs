@@ -5,7 +5,7 @@ use stdx::{Now, Span};
 use store::StoreError;
 
 use crate::send::tally;
-use crate::{Site, receipts, space};
+use crate::{Site, damage, receipts, space};
 
 /// How long a fact beside a message waits for a commit of its own.
 const EVERY: Span = Span::secs(1);
@@ -17,6 +17,7 @@ const PURGE_STEP: usize = 2000;
 /// Runs until the server stops, then writes what still waits.
 pub async fn tend(site: Site, stop: Stop) {
     let (mut purged, mut roomy) = (Now::default(), Now::default());
+    let mut damages = damage::Watch::default();
     let mut going = true;
     while going {
         let next = site.now() + EVERY;
@@ -27,6 +28,9 @@ pub async fn tend(site: Site, stop: Stop) {
         }
         if let Err(error) = once(&site, purge && going).await {
             tracing::warn!(%error, "notes beside the mail could not be written; they are tried again");
+        }
+        if let Err(error) = damages.round(&site).await {
+            tracing::warn!(%error, "what is damaged could not be noted; it is when it is met again");
         }
         space::measure(&site);
         if going && let Err(error) = space::make_room(&site, &mut roomy).await {

@@ -10,6 +10,7 @@ pub mod arrival;
 pub mod arrived;
 pub mod complaints;
 pub mod crossing;
+pub mod damage;
 pub mod deliver;
 mod figures;
 pub mod filter;

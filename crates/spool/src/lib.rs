@@ -17,7 +17,9 @@ pub mod tls;
 pub use entry::{Entry, Last, New, Options, Origin, Rcpt, SpoolId, State, Tried};
 pub use feed::{FEED_MAX, Feed};
 pub use orders::{Counts, Listed, Order, counts, drop_all, hold, list, release, retry, show};
-pub use rows::{add, add_held, claim, finish, next_due, progress, put_back, recover, routes, save_routes};
+pub use rows::{
+    add, add_held, claim, finish, next_due, of_body, progress, put_back, recover, routes, save_routes,
+};
 
 /// The spool's tables.
 pub const SCHEMA: store::Schema = store::Schema {

@@ -2,7 +2,8 @@
 
 use stdx::Now;
 use store::rusqlite::{Connection, OptionalExtension, params};
-use store::{Batch, StoreError};
+use store::{Batch, BodyId, StoreError};
+use words::MessageId;
 
 use crate::Feed;
 use crate::entry::{Columns, Entry, New, SpoolId, State};
@@ -159,4 +160,11 @@ pub fn routes(conn: &Connection) -> Result<Vec<(String, String)>, StoreError> {
     let mut found = conn.prepare_cached("SELECT key, row FROM route_state ORDER BY key")?;
     let rows = found.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The message of an entry that holds this body. Looks through the whole queue: for what happens rarely.
+pub fn of_body(conn: &Connection, body: BodyId) -> Result<Option<MessageId>, StoreError> {
+    let mut find = conn.prepare_cached("SELECT message FROM spool WHERE body = ?1 LIMIT 1")?;
+    let mut rows = find.query([body.0])?;
+    Ok(rows.next()?.map(|r| r.get::<_, i64>(0)).transpose()?.map(|id| MessageId(id as u64)))
 }

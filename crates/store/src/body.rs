@@ -48,21 +48,41 @@ impl Body {
         }
         read_part(&self.shared, self.id, self.place, offset, len).await
     }
-    /// Its length and checksum.
+    /// Its length and checksum, from its head alone; not of one that is known to be damaged.
     pub(crate) fn mark(&self) -> Result<(u64, u32), StoreError> {
+        if self.shared.is_damaged(self.id) {
+            return Err(StoreError::Damaged(self.id, "it could not be read lately".to_owned()));
+        }
         if let Some(held) = &self.held {
             return Ok((held.len() as u64, crc32fast::hash(held)));
         }
         let at = self.place.start - HEAD as u64;
         let head = self.shared.files.get(self.place.segment).and_then(|f| read_exact(&*f, at, HEAD));
-        let head = head.map_err(|e| damaged(self.id, &e))?;
-        Ok((self.place.len, check_head(self.id, self.place, &head)?))
+        let head = head.map_err(|e| damaged(self.id, &e));
+        let crc = head.and_then(|head| check_head(self.id, self.place, &head));
+        Ok((self.place.len, crc.inspect_err(|e| self.shared.met(e))?))
     }
     /// The whole body, compared with its checksum.
     pub async fn all(&self) -> Result<Bytes, StoreError> {
-        if let Some(held) = &self.held {
-            return Ok(held.clone());
+        match &self.held {
+            Some(held) => Ok(held.clone()),
+            None => self.read_all().await.inspect_err(|e| self.shared.met(e)),
         }
+    }
+    /// Whether all of it can be read and matches its checksum; a body of any size, in pieces.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let (shared, id, place) = (self.shared.clone(), self.id, self.place);
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let found = off_thread(shared.disk.instant(), move || {
+            let file = shared.files.get(place.segment).map_err(|e| damaged(id, &e))?;
+            check_file(id, place, &*file)
+        });
+        let found = found.await.inspect_err(|e| self.shared.met(e));
+        found.inspect(|()| self.shared.is_well(id))
+    }
+    async fn read_all(&self) -> Result<Bytes, StoreError> {
         let (shared, id, place) = (self.shared.clone(), self.id, self.place);
         let whole = place.len as usize + HEAD;
         let record = match quick(&shared, place.segment, place.start - HEAD as u64, whole) {
@@ -144,10 +164,10 @@ pub(crate) async fn read_part(
     if let Some(out) = quick(shared, place.segment, place.start + offset, len) {
         return Ok(Bytes::from(out));
     }
-    let shared = shared.clone();
-    off_thread(shared.clone().disk.instant(), move || {
-        let file = shared.files.get(place.segment).map_err(|e| damaged(id, &e))?;
+    let theirs = shared.clone();
+    let read = off_thread(shared.disk.instant(), move || {
+        let file = theirs.files.get(place.segment).map_err(|e| damaged(id, &e))?;
         read_exact(&*file, place.start + offset, len).map(Bytes::from).map_err(|e| damaged(id, &e))
-    })
-    .await
+    });
+    read.await.inspect_err(|e| shared.met(e))
 }

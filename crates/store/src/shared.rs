@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Five in a hundred of a large disk would be more than is ever needed.
 const RESERVE_MAX: u64 = 8 << 30;
 
+/// Most damaged bodies that are remembered.
+const DAMAGED_MAX: usize = 1000;
+
 /// Where a body lies: the payload, without its record's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) wal_long: AtomicBool,
     /// What is wrong with the store, told once each; for logs and `doctor`.
     pub(crate) troubles: Mutex<VecDeque<String>>,
+    /// Bodies that could not be read, and why; `None` once somebody was told.
+    damaged: Mutex<BTreeMap<BodyId, Option<String>>>,
     /// Above zero, nothing is reclaimed: a backup copies.
     pub(crate) copying: AtomicU64,
     pub(crate) counts: Counts,
@@ -121,6 +126,7 @@ impl Shared {
             index_at: None,
             wal_long: AtomicBool::new(false),
             troubles: Mutex::default(),
+            damaged: Mutex::default(),
             copying: AtomicU64::new(0),
             counts: Counts::default(),
         })
@@ -192,6 +198,28 @@ impl Shared {
             }
             all.push_back(says);
         }
+    }
+
+    /// Remembers a body that could not be read.
+    pub(crate) fn met(&self, error: &StoreError) {
+        let StoreError::Damaged(id, why) = error else { return };
+        let mut all = lock(&self.damaged);
+        if all.len() < DAMAGED_MAX {
+            all.entry(*id).or_insert_with(|| Some(why.clone()));
+        }
+    }
+    pub(crate) fn is_damaged(&self, id: BodyId) -> bool {
+        lock(&self.damaged).contains_key(&id)
+    }
+    /// It could be read after all.
+    pub(crate) fn is_well(&self, id: BodyId) {
+        lock(&self.damaged).remove(&id);
+    }
+    /// Those of which nobody was told yet.
+    pub(crate) fn take_damaged(&self, most: usize) -> Vec<(BodyId, String)> {
+        let mut all = lock(&self.damaged);
+        let fresh = all.iter_mut().filter_map(|(id, why)| Some((*id, why.take()?)));
+        fresh.take(most).collect()
     }
 
     pub(crate) fn pin(self: &Arc<Shared>, id: BodyId) -> Pin {

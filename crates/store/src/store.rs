@@ -359,6 +359,11 @@ impl Store {
         body.mark()
     }
 
+    /// Bodies met since the last call that cannot be read, and why; each is told once.
+    pub fn take_damaged(&self, most: usize) -> Vec<(BodyId, String)> {
+        self.0.shared.take_damaged(most)
+    }
+
     /// What is wrong with the store since the last call, in words for the operator.
     pub fn troubles(&self) -> Vec<String> {
         lock(&self.0.shared.troubles).drain(..).collect()

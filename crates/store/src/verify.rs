@@ -132,6 +132,7 @@ fn bodies(
                 .and_then(|file| check_file(id, place, &*file));
             out.bodies += 1;
             out.bytes += place.len;
+            let found = found.inspect_err(|e| shared.met(e));
             if let Err(StoreError::Damaged(id, why)) = found
                 && out.damaged.len() < LIST_MAX
             {

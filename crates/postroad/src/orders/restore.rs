@@ -45,6 +45,8 @@ pub(super) async fn carry_out(site: &Site, order: Order, tell: Tell) -> Answer {
     let known = known.ok_or_else(|| {
         format!("There is no account {mailbox} on this host: make it first (postroad account add {mailbox}).")
     })?;
+    // One that could not be read for a moment only is no reason for a second copy.
+    role_mail::damage::known(site).await.map_err(says)?;
     let job = Job {
         store: site.store().clone(),
         pen: Pen::of_delivery(site.hub().clone(), site.now()),

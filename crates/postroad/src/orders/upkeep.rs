@@ -87,6 +87,10 @@ struct Finding {
 
 async fn doctor(site: &Site) -> Answer {
     let mut findings = vec![space(site), backups(site).await?];
+    let damaged = role_mail::damage::known(site).await.map_err(says)?;
+    findings.extend(damaged.into_iter().map(|what| {
+        bad(what, "postroad verify; then bring it back: postroad restore BACKUP --mailbox ADDRESS")
+    }));
     findings.extend(silent(site).await?);
     findings.extend(domains(site).await?);
     findings.extend(names(site).await);
