@@ -44,12 +44,11 @@ impl Afterlife {
         self.pumps.len()
     }
 
-    /// Returns once no session is left.
-    pub async fn run(mut self) -> Result<(), String> {
+    /// Returns once no session is left. `signals`: those the host heard, so that none is missed.
+    pub async fn run(mut self, mut signals: Signals) {
         if self.pumps.is_empty() {
-            return Ok(());
+            return;
         }
-        let mut signals = Signals::new()?;
         tracing::info!(
             sessions = self.carried(),
             "this process only carries octets now, until the last of these ends"
@@ -57,14 +56,13 @@ impl Afterlife {
         let told = async { while signals.next().await == Told::Reload {} };
         let enough = drive::first(told, tokio::time::sleep(CARRY_MAX));
         match drive::first(all(&mut self.pumps), enough).await {
-            First::A(()) => return Ok(()),
+            First::A(()) => return,
             First::B(First::A(())) => drop(tokio::time::timeout(ORDERLY_MAX, all(&mut self.pumps)).await),
             First::B(First::B(())) => {}
         }
         // An error means that no session is left.
         let _ = self.stop.send(true);
         drop(tokio::time::timeout(ORDERLY_MAX, all(&mut self.pumps)).await);
-        Ok(())
     }
 }
 
@@ -99,8 +97,7 @@ pub async fn send(served: Option<Served>, sessions: Vec<Crossing>) -> Afterlife 
         for Crossing { stream, .. } in sessions {
             let clock = clock.clone();
             after.pumps.spawn(async move {
-                crossing::farewell(&*clock, stream, "The server is stopping for a moment; connect again")
-                    .await;
+                crossing::farewell(&*clock, stream, crossing::STOPPING).await;
             });
         }
         return after;

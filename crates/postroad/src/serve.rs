@@ -24,7 +24,10 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
     let runtime = house::runtime(house::processors())?;
     match config.role {
         config::Role::Mail => match runtime.block_on(serve(file, config))? {
-            Some(after) => runtime.block_on(after.run()),
+            Some((after, signals)) => {
+                runtime.block_on(after.run(signals));
+                Ok(())
+            }
             None => Ok(()),
         },
         config::Role::Monitor => runtime.block_on(serve_monitor::serve(file, config)),
@@ -34,7 +37,7 @@ pub fn run(file: Option<&Path>, data: Option<&Path>) -> Result<(), String> {
 }
 
 /// What it leaves behind is what a host does that was followed by another version.
-async fn serve(file: PathBuf, config: Config) -> Result<Option<ferry::Afterlife>, String> {
+async fn serve(file: PathBuf, config: Config) -> Result<Option<(ferry::Afterlife, Signals)>, String> {
     let mut signals = Signals::new()?;
     let (mut before, given) = upgrade::before()?;
     let (world, sockets) = host::world_over(opening::outside(&config), given);
@@ -77,7 +80,7 @@ async fn serve(file: PathBuf, config: Config) -> Result<Option<ferry::Afterlife>
                 tracing::info!("the next version serves; this one ends");
                 // The answer to the operator is on its way.
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                return Ok(Some(after));
+                return Ok(Some((after, signals)));
             }
             End::Back { why, begun, sessions } => {
                 let mut house = House::begin(plan(), ports.clone())?;

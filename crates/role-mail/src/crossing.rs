@@ -26,6 +26,8 @@ pub const CROSSINGS_MAX: usize = 20_000;
 pub const PARCEL_MAX: usize = 4 << 20;
 /// Sessions that went on here get this long to end once the host stops.
 const GRACE: Span = Span::secs(15);
+/// Said where nothing is wrong with a session.
+pub const STOPPING: &str = "The server is stopping for a moment; connect again";
 /// A word to a session that cannot go on is written within this time.
 const WORD_MAX: Span = Span::secs(2);
 
@@ -51,9 +53,14 @@ impl Quay {
     pub(crate) fn has_room(&self) -> bool {
         self.lock().as_ref().is_some_and(|waiting| waiting.len() < CROSSINGS_MAX)
     }
-    pub(crate) fn board(&self, crossing: Crossing) {
-        if let Some(waiting) = self.lock().as_mut() {
-            waiting.push(crossing);
+    /// The crossing comes back where nobody may wait here.
+    pub(crate) fn board(&self, crossing: Crossing) -> Result<(), Crossing> {
+        match self.lock().as_mut().filter(|waiting| waiting.len() < CROSSINGS_MAX) {
+            Some(waiting) => {
+                waiting.push(crossing);
+                Ok(())
+            }
+            None => Err(crossing),
         }
     }
     /// All that wait; nobody else may come.
@@ -77,6 +84,7 @@ pub async fn resume(landing: Landing, mut crossings: mpsc::Receiver<Crossing>, s
     while let Some(Some(crossing)) = drive::until_stop(&stop, crossings.recv()).await {
         go_on(&landing, crossing, &stop, &mut sessions).await;
     }
+    turn_back(&landing.site, crossings).await;
     let clock = landing.site.world().clock.clone();
     let ended = async { while sessions.join_next().await.is_some() {} };
     let grace = async {
@@ -86,10 +94,23 @@ pub async fn resume(landing: Landing, mut crossings: mpsc::Receiver<Crossing>, s
     drive::first(ended, grace).await;
 }
 
+/// Those that came too late for this host wait for the next one.
+async fn turn_back(site: &Site, mut crossings: mpsc::Receiver<Crossing>) {
+    let clock = site.world().clock.clone();
+    let all = async {
+        while let Some(crossing) = crossings.recv().await {
+            if let Err(Crossing { stream, .. }) = site.quay().board(crossing) {
+                farewell(&*clock, stream, STOPPING).await;
+            }
+        }
+    };
+    drive::first(all, clock.sleep_until(clock.now() + GRACE)).await;
+}
+
 async fn go_on(landing: &Landing, crossing: Crossing, stop: &Stop, sessions: &mut JoinSet<()>) {
     let Landing { site, gate, certificates } = landing;
-    let Crossing { parcel, stream } = crossing;
-    let parcel = match Parcel::read(&parcel) {
+    let Crossing { parcel: written, stream } = crossing;
+    let parcel = match Parcel::read(&written) {
         Ok(parcel) => parcel,
         Err(why) => {
             tracing::warn!("a session could not go on: {why}");
@@ -111,7 +132,7 @@ async fn go_on(landing: &Landing, crossing: Crossing, stop: &Stop, sessions: &mu
         limits: drive::Limits::default(),
     };
     let pass: Pass = gate.enter_again((arrival.local.port(), arrival.peer.ip()));
-    let session = crate::imap::resume(site.clone(), parcel, connection, wires);
+    let session = crate::imap::resume(site.clone(), (parcel, written), connection, wires);
     sessions.spawn(async move {
         session.await;
         drop(pass);

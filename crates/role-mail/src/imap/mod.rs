@@ -42,17 +42,31 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
     crate::login::shaken::ended(&site, &arrival, &end.why);
 }
 
-/// Goes on with a session that began in another process.
-pub(crate) async fn resume(site: Site, parcel: parcel::Parcel, connection: Connection, wires: Wires) {
+/// Goes on with a session that began in another process. If the host stops before that is done, the
+/// session, as it was `written`, waits for the next one.
+pub(crate) async fn resume(
+    site: Site,
+    (parcel, written): (parcel::Parcel, Vec<u8>),
+    connection: Connection,
+    wires: Wires,
+) {
     let arrival = parcel.arrival();
     let mut desk = Desk::new(site.clone(), &arrival);
     let settings = desk.settings(&arrival);
-    let machine = match desk.take_over(&parcel).await {
-        Ok(welcome) => {
+    let machine = match drive::until_stop(&wires.stop, desk.take_over(&parcel)).await {
+        Some(Ok(welcome)) => {
             Server::resume(settings, arrival.id, welcome, parcel.machine()).map_err(str::to_owned)
         }
-        Err(refusal) => Err(refusal.text),
+        Some(Err(refusal)) => Err(refusal.text),
+        None => {
+            let crossing = Crossing { parcel: written, stream: connection.stream };
+            if let Err(Crossing { stream, .. }) = site.quay().board(crossing) {
+                crate::crossing::farewell(&*site.world().clock, stream, crate::crossing::STOPPING).await;
+            }
+            return;
+        }
     };
+    drop(written);
     match machine {
         Ok(machine) => drop(drive::run(machine, desk, connection, wires).await),
         Err(why) => {
@@ -271,7 +285,7 @@ impl drive::Desk for Desk {
             return None;
         }
         let (parcel, site) = (self.parcel(machine)?, self.site.clone());
-        Some(Box::new(move |stream| site.quay().board(Crossing { parcel, stream })))
+        Some(Box::new(move |stream| drop(site.quay().board(Crossing { parcel, stream }))))
     }
     async fn notice(&mut self) -> Notice {
         notify::next(self.open.as_deref_mut(), self.watch.as_deref_mut()).await
