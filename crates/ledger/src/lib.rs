@@ -11,7 +11,9 @@
 //! Every fact is entered under the keys one may ask by: message, session, attempt, Message-ID
 //! header, each address. An index over random keys would touch a page of the disk for each of
 //! them, so the keys are entered by chapter (a run of [`CHAPTER`] facts) first: all that is
-//! written in a while lies together, and a question looks once into every chapter.
+//! written in a while lies together, and a question looks once into every chapter. They are
+//! entered in order, a block of [`BLOCK`] facts at a time when its last fact comes; the newest
+//! facts, whose block is not full yet, are looked through one by one.
 
 mod fact;
 mod purge;
@@ -22,12 +24,15 @@ pub use purge::{Limits, Purged, purge};
 use std::fmt::Write as _;
 
 use stdx::Now;
+use store::rusqlite::types::Value;
 use store::rusqlite::{Connection, Row};
 use store::{Batch, Schema, StoreError};
 use words::{Address, AttemptId, MessageId, SessionId};
 
 /// Facts per chapter of the index.
 pub const CHAPTER: i64 = 4096;
+/// Facts whose keys are entered together; a chapter is a whole number of blocks.
+pub const BLOCK: i64 = 256;
 /// Most facts an answer holds.
 pub const ANSWER_MAX: usize = 10_000;
 
@@ -89,6 +94,16 @@ impl Key<'_> {
             Key::About(key) => fnv(b'@', key.as_bytes()),
         }
     }
+    /// What to compare in a fact's own row; a fact that passes has yet to [`Key::fits`].
+    fn in_row(&self) -> (&'static str, Value) {
+        match self {
+            Key::Session(id) => ("session = ?2", Value::Integer(id.0 as i64)),
+            Key::Message(id) => ("message = ?2", Value::Integer(id.0 as i64)),
+            Key::Attempt(id) => ("attempt = ?2", Value::Integer(id.0 as i64)),
+            Key::Header(text) => ("instr(header, ?2) > 0", Value::Text(bare(text).to_owned())),
+            Key::About(key) => ("instr(about, ?2) > 0", Value::Text((*key).to_owned())),
+        }
+    }
     fn fits(&self, fact: &Fact) -> bool {
         match self {
             Key::Session(id) => fact.session == Some(*id),
@@ -131,22 +146,41 @@ pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
         fact.detail_text(),
     ))?;
     let id = conn.last_insert_rowid();
-    let mut enter =
-        conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
-    for key in keys(fact) {
-        enter.execute((id / CHAPTER, key.hash(), id))?;
+    if (id + 1) % BLOCK == 0 {
+        enter(conn, id + 1 - BLOCK)?;
     }
     Ok(FactId(id))
 }
 
-fn keys(fact: &Fact) -> impl Iterator<Item = Key<'_>> {
-    let ids = [
-        fact.session.map(Key::Session),
-        fact.message.map(Key::Message),
-        fact.attempt.map(Key::Attempt),
-        fact.header.as_deref().map(Key::Header),
-    ];
-    ids.into_iter().flatten().chain(fact.about.iter().map(|a| Key::About(a)))
+/// Enters the keys of a full block. In order, so that each page of the index is visited once.
+fn enter(conn: &Connection, first: i64) -> Result<(), StoreError> {
+    let mut list = conn.prepare_cached(
+        "SELECT id, session, message, attempt, header, about FROM fact WHERE id BETWEEN ?1 AND ?2",
+    )?;
+    let mut rows = list.query((first, first + BLOCK - 1))?;
+    let mut entries: Vec<(i64, i64)> = Vec::with_capacity(BLOCK as usize * 6);
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let number = |at| row.get::<_, Option<i64>>(at).map(|n| n.map(|n| n as u64));
+        let (session, message, attempt) = (number(1)?, number(2)?, number(3)?);
+        let header = row.get_ref(4)?.as_str_or_null().map_err(store::rusqlite::Error::from)?;
+        let about = row.get_ref(5)?.as_str().map_err(store::rusqlite::Error::from)?;
+        let ids = [
+            session.map(|n| Key::Session(SessionId(n))),
+            message.map(|n| Key::Message(MessageId(n))),
+            attempt.map(|n| Key::Attempt(AttemptId(n))),
+            header.map(Key::Header),
+        ];
+        let keys = ids.into_iter().flatten().chain(about.lines().map(Key::About));
+        entries.extend(keys.map(|key| (key.hash(), id)));
+    }
+    entries.sort_unstable();
+    let mut enter =
+        conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    for (key, id) in entries {
+        enter.execute((first / CHAPTER, key, id))?;
+    }
+    Ok(())
 }
 
 const COLUMNS: &str = "id, at, kind, session, message, attempt, header, about, detail";
@@ -171,28 +205,45 @@ fn read(row: &Row<'_>) -> Result<Fact, store::rusqlite::Error> {
 /// The newest `limit` facts under a key, oldest of them first.
 fn under(conn: &Connection, key: &Key<'_>, limit: usize) -> Result<Vec<Fact>, StoreError> {
     let limit = limit.min(ANSWER_MAX);
+    let block = (newest(conn)?.0 + 1) / BLOCK * BLOCK;
+    let mut found = in_block(conn, key, (block, limit))?;
     let ends: (Option<i64>, Option<i64>) = conn
         .prepare_cached("SELECT min(chapter), (SELECT max(chapter) FROM fact_key) FROM fact_key")?
         .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    let (Some(first), Some(last)) = ends else { return Ok(Vec::new()) };
+    let (first, last) = (ends.0.unwrap_or(0), ends.1.unwrap_or(-1));
+    // Earlier versions entered the keys of a block before it was full.
     let mut look = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM fact WHERE id IN
-           (SELECT fact FROM fact_key WHERE chapter = ?1 AND key = ?2) ORDER BY id DESC LIMIT ?3"
+           (SELECT fact FROM fact_key WHERE chapter = ?1 AND key = ?2 AND fact < ?4) ORDER BY id DESC LIMIT ?3"
     ))?;
-    let mut found = Vec::new();
     for chapter in (first..=last).rev() {
+        if found.len() >= limit {
+            break;
+        }
         let left = limit - found.len();
-        for fact in look.query_map((chapter, key.hash(), left as i64), read)? {
+        for fact in look.query_map((chapter, key.hash(), left as i64, block), read)? {
             let fact = fact?;
             if key.fits(&fact) {
                 found.push(fact);
             }
         }
-        if found.len() >= limit {
-            break;
-        }
     }
     found.reverse();
+    Ok(found)
+}
+
+/// The newest facts under a key of the block that is not full, newest first.
+fn in_block(conn: &Connection, key: &Key<'_>, (block, limit): (i64, usize)) -> Result<Vec<Fact>, StoreError> {
+    let (alike, value) = key.in_row();
+    let mut look = conn
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM fact WHERE id >= ?1 AND {alike} ORDER BY id DESC"))?;
+    let mut found = Vec::new();
+    for fact in look.query_map((block, value), read)? {
+        let fact = fact?;
+        if found.len() < limit && key.fits(&fact) {
+            found.push(fact);
+        }
+    }
     Ok(found)
 }
 

@@ -90,10 +90,59 @@ async fn questions_reach_over_all_chapters_and_give_the_newest() {
     assert_eq!((next.len(), store.read_now(newest)), (8, Ok(FactId(12_288))));
 }
 
+fn keys(store: &Store) -> i64 {
+    let count = |c: &Connection| Ok(c.query_row("SELECT count(*) FROM fact_key", [], |r| r.get(0))?);
+    store.read_now(count).expect("reads")
+}
+
+#[tokio::test]
+async fn a_fact_is_found_before_and_after_its_block_is_full() {
+    let store = store();
+    let anna = a("anna@example.org");
+    let joanna = a("joanna@example.org");
+    for n in 1..=2 * BLOCK as u64 {
+        let who = if n % 2 == 0 { &anna } else { &joanna };
+        let fact =
+            Fact::new("k", Now(n)).session(SessionId(n)).message(MessageId(n / 2)).attempt(AttemptId(n));
+        enter(&store, vec![fact.header(&format!("<{n}@h>")).about(who)]).await;
+        assert_eq!(keys(&store), ((n as i64 + 1) / BLOCK * BLOCK - 1).max(0) * 5, "at {n}");
+        for back in [0, 1, 60, 200, 256].into_iter().filter(|back| *back < n) {
+            let m = n - back;
+            let times = |facts: Vec<Fact>| facts.iter().map(|f| f.at.0).collect::<Vec<_>>();
+            let read = |key: Key<'_>| times(store.read_now(|c| under(c, &key, 10)).expect("reads"));
+            assert_eq!(read(Key::Session(SessionId(m))), [m]);
+            assert_eq!(read(Key::Attempt(AttemptId(m))), [m]);
+            assert_eq!(read(Key::Header(&format!("{m}@h"))), [m]);
+        }
+        let newest = store.read_now(|c| about(c, &anna, 3)).expect("reads");
+        let want: Vec<u64> = (1..=n).filter(|m| m % 2 == 0).rev().take(3).collect();
+        assert!(newest.iter().rev().map(|f| f.at.0).eq(want), "joanna's facts are not anna's");
+    }
+    assert_eq!(store.read_now(|c| of_message(c, MessageId(127), 10)).expect("reads").len(), 2);
+    assert_eq!(store.read_now(|c| of_message(c, MessageId(127), 1)).expect("reads")[0].at, Now(255));
+}
+
+#[tokio::test]
+async fn keys_that_an_earlier_version_entered_at_once_give_no_fact_twice() {
+    let store = store();
+    let m = MessageId(9);
+    enter(&store, vec![Fact::new("old", Now(1)).message(m), Fact::new("new", Now(2)).message(m)]).await;
+    let early = move |b: &mut Batch<'_>| {
+        b.sql().execute("INSERT INTO fact_key VALUES (0, ?1, 1)", [Key::Message(m).hash()])?;
+        Ok(())
+    };
+    store.commit(vec![], early).await.expect("commits");
+    let look = || store.read_now(|c| of_message(c, m, 10)).expect("reads");
+    assert_eq!(kinds(&look()), ["old", "new"]);
+    enter(&store, (0..BLOCK as u64).map(|n| Fact::new("k", Now(n)).session(SessionId(n))).collect()).await;
+    assert_eq!(kinds(&look()), ["old", "new"]);
+}
+
 #[tokio::test]
 async fn rows_and_age_are_bounded_in_small_steps() {
     let store = store();
-    let n = 4 * CHAPTER as u64;
+    // Ids begin at 1: the last block is full.
+    let n = 4 * CHAPTER as u64 - 1;
     enter(&store, (0..n).map(|n| Fact::new("k", Now::from_secs(n)).message(MessageId(n))).collect()).await;
     let run = |limits: Limits, now: Now| {
         let store = store.clone();
