@@ -1,8 +1,8 @@
 //! Passwords checked on blocking threads, with a bounded queue and a short memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sasl::password::{self, Cost, Fit};
 use stdx::{Now, Secret, Span};
@@ -25,6 +25,8 @@ pub struct Hashing {
     key: [u8; 32],
     cost: Cost,
     remembered: Mutex<HashMap<[u8; 32], (Checked, Now)>>,
+    /// Checks under way; who brings the same password meanwhile waits for the answer.
+    under_way: Mutex<BTreeMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
     threads: Semaphore,
     waiting: AtomicUsize,
 }
@@ -37,6 +39,7 @@ impl Hashing {
             key,
             cost: Cost::default(),
             remembered: Mutex::default(),
+            under_way: Mutex::default(),
             threads: Semaphore::new(cores),
             waiting: AtomicUsize::new(0),
         }
@@ -50,11 +53,23 @@ impl Hashing {
 
     /// Runs `work` on a blocking thread, when there is one.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+        let place = self.place()?;
+        self.run_from(place, work).await
+    }
+
+    fn place(&self) -> Result<Place<'_>, Busy> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Busy);
         }
-        let place = Place(&self.waiting);
+        Ok(Place(&self.waiting))
+    }
+
+    async fn run_from<T: Send + 'static>(
+        &self,
+        place: Place<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
         let Ok(_thread) = self.threads.acquire().await else { return Err(Busy) };
         drop(place);
         tokio::task::spawn_blocking(work).await.map_err(|_| Busy)
@@ -75,10 +90,21 @@ impl Hashing {
         if let Some(known) = self.recall(&mark, now) {
             return Ok(known);
         }
+        let place = self.place()?;
+        let turn = Turn::of(self, mark);
+        let _mine = turn.turn.lock().await;
+        // A program that opens many connections at once costs one hash.
+        if let Some(known) = self.recall(&mark, now) {
+            return Ok(known);
+        }
         let (password, cost) = (password.clone(), self.cost);
-        let checked = self.run(move || fitting(&texts, &password, cost)).await?;
+        let checked = self.run_from(place, move || fitting(&texts, &password, cost)).await?;
         self.remember(mark, checked, now);
         Ok(checked)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recall(&self, mark: &[u8; 32], now: Now) -> Option<Checked> {
@@ -95,6 +121,30 @@ impl Hashing {
             }
         }
         held.insert(mark, (checked, now + REMEMBERED));
+    }
+}
+
+/// A part in a check that is under way; the last one takes it off the list.
+struct Turn<'a> {
+    all: &'a Hashing,
+    mark: [u8; 32],
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Turn<'_> {
+    fn of(all: &Hashing, mark: [u8; 32]) -> Turn<'_> {
+        let turn = all.under_way().entry(mark).or_default().clone();
+        Turn { all, mark, turn }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.all.under_way();
+        // One is ours and one the list's.
+        if Arc::strong_count(&self.turn) <= 2 {
+            under_way.remove(&self.mark);
+        }
     }
 }
 
@@ -117,4 +167,58 @@ fn fitting(texts: &[Secret<String>], password: &Secret<String>, cost: Cost) -> C
             Fit::No | Fit::Unusable(_) => None,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now(1_000_000);
+
+    fn stored(password: &str) -> Secret<String> {
+        Secret::new(password::make(password, &[1; 16], Cost::default()))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_connections_with_one_password_cost_one_hash() {
+        let hashing = Arc::new(Hashing::new([7; 32]));
+        let (text, right) = (stored("geheim"), Secret::new("geheim".to_owned()));
+        let cores = hashing.threads.available_permits();
+        let threads = hashing.threads.acquire_many(cores as u32).await.expect("open");
+        let tries: Vec<_> = (0..200)
+            .map(|_| {
+                let (hashing, text, right) = (hashing.clone(), text.clone(), right.clone());
+                tokio::spawn(async move { hashing.check("u", vec![text], &right, NOW).await })
+            })
+            .collect();
+        while hashing.waiting.load(Ordering::Relaxed) < 200 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hashing.under_way().len(), 1, "one check, which all wait for");
+        drop(threads);
+        for one in tries {
+            assert_eq!(one.await.expect("runs"), Ok(Some((0, false))));
+        }
+        assert!(hashing.under_way().is_empty(), "nothing is left of it");
+        assert_eq!(hashing.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_check_whose_session_ends_leaves_the_next_one_to_do_it() {
+        let hashing = Hashing::new([7; 32]);
+        let (text, right) = (stored("geheim"), Secret::new("geheim".to_owned()));
+        let mut first = Box::pin(hashing.check("u", vec![text.clone()], &right, NOW));
+        let mut second = Box::pin(hashing.check("u", vec![text.clone()], &right, NOW));
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_pending())).await
+        );
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx).is_pending())).await
+        );
+        drop(first);
+        assert_eq!(second.await, Ok(Some((0, false))));
+        let wrong = Secret::new("falsch".to_owned());
+        assert_eq!(hashing.check("u", vec![text], &wrong, NOW).await, Ok(None));
+        assert!(hashing.under_way().is_empty());
+    }
 }
