@@ -9,7 +9,7 @@ use drive::{Desk, Wires};
 use message::{Head, addresses, edit};
 use smtp::server::Settings as Door;
 use smtp::{Answer, Question, Server};
-use stdx::TlsFacts;
+use stdx::{Now, Span, TlsFacts};
 use words::{AccountId, Address, Envelope, Reason, Reasons, Reply};
 use world::Connection;
 
@@ -35,15 +35,20 @@ pub async fn serve(site: Site, arrival: Arrival, connection: Connection, wires: 
         offer: Some(login.offer()),
         limits: limits(&settings),
     });
-    let desk = Submission { at: Reception::new(site.clone(), arrival.clone()), login };
+    let desk = Submission { at: Reception::new(site.clone(), arrival.clone()), login, may: None };
     let end = drive::run(machine, desk, connection, wires).await;
     crate::login::shaken::ended(&site, &arrival, &end.why);
     tracing::debug!(why = %end.why, "submission session ended");
 }
 
+/// That an account may send as an address is believed for so long; a look lags by as much anyway.
+const BELIEVED: Span = Span::secs(1);
+
 struct Submission {
     at: Reception,
     login: Login,
+    /// The last sender that was found to be the account's, and until when that is believed.
+    may: Option<Box<(AccountId, Address, Now)>>,
 }
 
 impl Desk for Submission {
@@ -95,9 +100,20 @@ impl Submission {
         self.login.granted().map(|g| g.account)
     }
 
-    fn may_send_as(&self, account: AccountId, address: &Address) -> Result<bool, Answer> {
+    fn may_send_as(&mut self, account: AccountId, address: &Address) -> Result<bool, Answer> {
+        let now = self.at.site.now();
+        if let Some(known) = self.may.as_deref()
+            && (known.0, &known.1) == (account, address)
+            && now < known.2
+        {
+            return Ok(true);
+        }
         let found = self.at.site.store().glance(|conn| directory::may_send_as(conn, account, address));
-        found.map_err(|error| out_of_order(&error))
+        let may = found.map_err(|error| out_of_order(&error))?;
+        if may {
+            self.may = Some(Box::new((account, address.clone(), now + BELIEVED)));
+        }
+        Ok(may)
     }
 
     fn mail(&mut self, envelope: Envelope) -> Answer {
@@ -161,7 +177,7 @@ impl Submission {
     }
 
     /// Every address in From must belong to the account; somebody must stand there.
-    fn author(&self, draft: &Draft, account: AccountId) -> Result<(), Answer> {
+    fn author(&mut self, draft: &Draft, account: AccountId) -> Result<(), Answer> {
         let head = Head::parse(draft.text.header());
         let authors: Vec<_> = head.all("From").flat_map(|f| addresses::mailboxes(f.raw())).collect();
         if authors.is_empty() || head.count("From") != 1 {

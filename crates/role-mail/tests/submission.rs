@@ -52,6 +52,30 @@ async fn nobody_writes_in_another_name() {
     assert!(reply.starts_with("550 5.6.0"), "{reply}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_taken_away_is_refused_a_moment_later() {
+    let (house, mut wire) = ann().await;
+    let change = async |give: bool| {
+        let change = move |batch: &mut store::Batch<'_>| match give {
+            true => directory::allow_send_as(batch, AccountId(1), "news@home.example"),
+            false => directory::forbid_send_as(batch, AccountId(1), "news@home.example"),
+        };
+        house.site.store().commit(Vec::new(), change).await.expect("changes");
+        let clock = house.site.world().clock.clone();
+        clock.sleep_until(house.site.now() + stdx::Span::secs(2)).await;
+    };
+    let news = TEXT.replace("ann@", "news@");
+    assert!(wire.say("MAIL FROM:<news@home.example>\r\n").await.starts_with("553 5.7.1"));
+    change(true).await;
+    let reply = wire.send("news@home.example", &["bob@home.example"], &news).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    change(false).await;
+    let reply = wire.say("MAIL FROM:<news@home.example>\r\n").await;
+    assert!(reply.starts_with("553 5.7.1"), "{reply}");
+    let reply = wire.send("ann@home.example", &["bob@home.example"], &news).await;
+    assert!(reply.starts_with("550 5.7.1") && reply.contains("news@home.example"), "{reply}");
+}
+
 /// Gives home.example a key that signs.
 async fn with_key(house: &House) {
     let home = Domain::new("home.example").expect("valid");
