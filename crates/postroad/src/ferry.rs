@@ -181,3 +181,65 @@ pub fn back(sessions: Vec<Crossing>, house: &mut House) {
     }
     house.go_on(receiver);
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// An afterlife with one session in it, its client, and the host it went to.
+    fn one() -> (Afterlife, DuplexStream, DuplexStream) {
+        let ((client, ours), (far, theirs)) = (tokio::io::duplex(1024), tokio::io::duplex(1024));
+        let (stop, stopped) = watch::channel(false);
+        let mut pumps = JoinSet::new();
+        pumps.spawn(drive::pump(
+            Box::new(ours),
+            Box::new(theirs),
+            wires(Arc::new(host::SystemClock), stopped),
+        ));
+        (Afterlife { pumps, stop, went: 1 }, client, far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_process_ends_with_its_last_session() {
+        let (after, mut client, mut far) = one();
+        let begun = tokio::time::Instant::now();
+        let life = tokio::spawn(after.run(Signals::new().expect("signals")));
+        far.write_all(b"* 1 EXISTS\r\n").await.expect("is taken");
+        let mut heard = [0; 12];
+        client.read_exact(&mut heard).await.expect("arrives");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(!life.is_finished(), "an hour of silence changes nothing");
+        drop(client);
+        far.read_to_end(&mut Vec::new()).await.expect("hears the end");
+        drop(far);
+        life.await.expect("it ends");
+        assert!(begun.elapsed() < Duration::from_secs(3700));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_day_the_last_clients_hear_bye() {
+        let (after, mut client, _far) = one();
+        let begun = tokio::time::Instant::now();
+        let life = tokio::spawn(after.run(Signals::new().expect("signals")));
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.expect("ends");
+        assert_eq!(heard, FAREWELL);
+        life.await.expect("it ends");
+        assert!(begun.elapsed() >= CARRY_MAX && begun.elapsed() < CARRY_MAX + 3 * ORDERLY_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_takes_no_sessions_is_followed_by_bye() {
+        let (mut client, ours) = tokio::io::duplex(1024);
+        let sessions = vec![Crossing { parcel: b"{}".to_vec(), stream: Box::new(ours) }];
+        let after = send(None, sessions).await;
+        assert_eq!(after.went, 0);
+        let life = tokio::spawn(after.run(Signals::new().expect("signals")));
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.expect("ends");
+        assert!(heard.starts_with(b"* BYE"), "{}", String::from_utf8_lossy(&heard));
+        life.await.expect("it ends");
+    }
+}

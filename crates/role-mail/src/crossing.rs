@@ -22,6 +22,8 @@ use crate::{Front, Site};
 pub const KIND: u32 = 1;
 /// Sessions that cross at one time. Those beyond it hear BYE.
 pub const CROSSINGS_MAX: usize = 20_000;
+/// Their parcels together take about as much memory at most, for the seconds until they are sent.
+const PARCELS_BYTES_MAX: usize = 256 << 20;
 /// A parcel is not longer.
 pub const PARCEL_MAX: usize = 4 << 20;
 /// Sessions that went on here get this long to end once the host stops.
@@ -39,25 +41,38 @@ pub struct Crossing {
 
 /// Where sessions wait while the host changes.
 #[derive(Default)]
-pub struct Quay(Mutex<Option<Vec<Crossing>>>);
+pub struct Quay(Mutex<Option<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    crossings: Vec<Crossing>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.crossings.len() < CROSSINGS_MAX && self.bytes < PARCELS_BYTES_MAX
+    }
+}
 
 impl Quay {
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Crossing>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// From now on sessions that hear of a stop wait here, if they can.
     pub fn open(&self) {
-        *self.lock() = Some(Vec::new());
+        *self.lock() = Some(Waiting::default());
     }
     /// Whether one more may wait here.
     pub(crate) fn has_room(&self) -> bool {
-        self.lock().as_ref().is_some_and(|waiting| waiting.len() < CROSSINGS_MAX)
+        self.lock().as_ref().is_some_and(Waiting::has_room)
     }
     /// The crossing comes back where nobody may wait here.
     pub(crate) fn board(&self, crossing: Crossing) -> Result<(), Crossing> {
-        match self.lock().as_mut().filter(|waiting| waiting.len() < CROSSINGS_MAX) {
+        match self.lock().as_mut().filter(|waiting| waiting.has_room()) {
             Some(waiting) => {
-                waiting.push(crossing);
+                waiting.bytes += crossing.parcel.len();
+                waiting.crossings.push(crossing);
                 Ok(())
             }
             None => Err(crossing),
@@ -65,7 +80,7 @@ impl Quay {
     }
     /// All that wait; nobody else may come.
     pub fn close(&self) -> Vec<Crossing> {
-        self.lock().take().unwrap_or_default()
+        self.lock().take().unwrap_or_default().crossings
     }
 }
 
@@ -148,4 +163,33 @@ pub async fn farewell(clock: &dyn Clock, mut stream: Box<dyn Stream>, why: &str)
         let _ = stream.shutdown().await;
     };
     drive::first(said, clock.sleep_until(clock.now() + WORD_MAX)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crossing(bytes: usize) -> Crossing {
+        Crossing { parcel: vec![0; bytes], stream: Box::new(tokio::io::empty()) }
+    }
+
+    #[test]
+    fn the_quay_holds_sessions_only_while_it_is_open_and_only_so_many() {
+        let quay = Quay::default();
+        assert!(!quay.has_room() && quay.board(crossing(1)).is_err(), "an ordinary stop waits for nobody");
+        quay.open();
+        let mut boarded = 0;
+        while quay.has_room() && quay.board(crossing(PARCELS_BYTES_MAX / 8)).is_ok() {
+            boarded += 1;
+        }
+        assert_eq!(boarded, 8, "their parcels are bounded");
+        assert_eq!(quay.close().len(), 8);
+        quay.open();
+        for _ in 0..CROSSINGS_MAX {
+            assert!(quay.board(crossing(0)).is_ok());
+        }
+        assert!(!quay.has_room() && quay.board(crossing(0)).is_err());
+        assert_eq!(quay.close().len(), CROSSINGS_MAX);
+        assert!(quay.close().is_empty());
+    }
 }
