@@ -389,3 +389,70 @@ async fn what_a_crash_left_of_large_bodies_is_taken_away() {
     assert_eq!(std::fs::metadata(whole).expect("is there").len(), len, "the torn end stays");
     check(&store, id, &body).await;
 }
+
+/// A backup or a check reads for minutes; the index's write-ahead log grows meanwhile, and mail goes on.
+#[test]
+fn a_long_reader_stops_no_commit_however_long_the_indexs_log_is() {
+    let dir = Dir::new("reader");
+    let store = Store::open(&dir.0, Settings::default(), &[NOTES]).expect("opens");
+    let note = |says: &str| {
+        let says = says.to_owned();
+        store
+            .commit_now(move |batch| {
+                batch.settle();
+                batch.sql().execute("INSERT INTO note (says) VALUES (?1)", [says])?;
+                Ok(())
+            })
+            .expect("commits");
+    };
+    note("before");
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    let reading = store.clone();
+    let reader = std::thread::spawn(move || {
+        reading.glance(|conn| {
+            let count: i64 = conn.query_row("SELECT count(*) FROM note", [], |r| r.get(0))?;
+            begun.send(()).expect("somebody waits");
+            let _ = may_end.recv();
+            Ok(count)
+        })
+    });
+    has_begun.recv().expect("reads");
+    let at = std::time::Instant::now();
+    for n in 0..5 {
+        // As the housekeeper says when it has become long.
+        store.0.shared.wal_long.store(true, Ordering::Relaxed);
+        note(&format!("during {n}"));
+        assert_eq!(notes_said(&store), n + 2);
+    }
+    let took = at.elapsed();
+    end.send(()).expect("it reads");
+    assert_eq!(reader.join().expect("ends").expect("reads"), 1);
+    assert!(took < std::time::Duration::from_secs(5), "five commits took {took:?} beside a reader");
+    assert!(!store.troubles().iter().any(|t| t.contains("grows")), "{:?}", store.troubles());
+}
+
+fn notes_said(store: &Store) -> i64 {
+    let count = |c: &Connection| Ok(c.query_row("SELECT count(*) FROM note", [], |r| r.get(0))?);
+    store.read_now(count).expect("reads")
+}
+
+/// What verify or a reader met stays known until it can be read again.
+#[tokio::test]
+async fn a_body_that_could_not_be_read_is_told_once_and_has_no_mark_until_it_can_be() {
+    let disk = Arc::new(Faulty::new(Arc::new(Memory::new())));
+    let settings = Settings { cache: stdx::Bytes(0), ..Settings::default() };
+    let store = Store::inline_on(disk.clone(), settings, &[NOTES]).expect("opens");
+    let (one, two) =
+        (put(&store, "a", b"first").await.expect("kept"), put(&store, "b", b"second").await.expect("kept"));
+    disk.set(Fault::Read);
+    let body = store.body(one).await.expect("is there");
+    assert!(matches!(body.all().await, Err(StoreError::Damaged(id, _)) if id == one));
+    assert_eq!(store.take_damaged(9).iter().map(|d| d.0).collect::<Vec<_>>(), [one]);
+    assert_eq!(store.take_damaged(9), [], "told once");
+    disk.set(Fault::None);
+    assert!(matches!(store.mark(one), Err(StoreError::Damaged(..))), "nobody looked again");
+    assert_eq!(store.mark(two).expect("is well").0, 6);
+    store.body(one).await.expect("is there").check().await.expect("can be read");
+    assert_eq!(store.mark(one).expect("is well").0, 5);
+}
