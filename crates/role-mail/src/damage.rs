@@ -8,7 +8,7 @@ use ledger::Fact;
 use mailbox::folder::Held;
 use stdx::{Now, Span};
 use store::rusqlite::Connection;
-use store::{BodyId, StoreError};
+use store::{BodyId, Store, StoreError};
 use words::{Address, MessageId};
 
 use crate::Site;
@@ -54,7 +54,11 @@ impl Watch {
             }
         }
         for (body, why) in site.store().take_damaged(ROUND_MAX) {
-            let found = site.store().read(move |conn| look(conn, body, why)).await?;
+            // A look that lags may meet one that was deleted a moment ago, and whose space is given back.
+            let found = site.store().read(move |conn| {
+                if Store::keeps(conn, body)? { look(conn, body, why).map(Some) } else { Ok(None) }
+            });
+            let Some(found) = found.await? else { continue };
             let where_it_lies = found.words();
             tracing::error!(body = body.0, why = %found.why, "a stored text cannot be read: {where_it_lies}");
             let fact = found.fact(now);

@@ -65,11 +65,11 @@ fn failed(e: io::Error) -> StoreError {
     StoreError::from_io("copying", &e)
 }
 
-/// Nothing is reclaimed while one of these lives.
-struct Copying(Arc<Shared>);
+/// Nothing is reclaimed while one of these lives: what a reader of all saw alive keeps its bytes.
+pub(crate) struct Copying(Arc<Shared>);
 
 impl Copying {
-    fn begin(shared: &Arc<Shared>) -> Copying {
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Copying {
         shared.copying.fetch_add(1, Ordering::AcqRel);
         Copying(shared.clone())
     }

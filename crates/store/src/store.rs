@@ -359,6 +359,12 @@ impl Store {
         body.mark()
     }
 
+    /// Whether a body is still kept, by the rows that `conn` sees.
+    pub fn keeps(conn: &Connection, id: BodyId) -> Result<bool, StoreError> {
+        let mut look = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM body WHERE id = ?1)")?;
+        Ok(look.query_row([id.0], |r| r.get(0))?)
+    }
+
     /// Bodies met since the last call that cannot be read, and why; each is told once.
     pub fn take_damaged(&self, most: usize) -> Vec<(BodyId, String)> {
         self.0.shared.take_damaged(most)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::backup::Copying;
 use crate::body::check_file;
 use crate::disk::Real;
 use crate::log::Position;
@@ -64,6 +65,8 @@ impl Store {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Verified, StoreError> {
         let shared = self.0.shared.clone();
+        // What is deleted from now on still counts in the state that is looked at.
+        let _whole = Copying::begin(&shared);
         self.read_now(|conn| run(conn, &shared, holders, progress))
     }
 }

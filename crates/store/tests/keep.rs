@@ -161,6 +161,37 @@ async fn a_backup_made_while_mail_flows_is_whole_and_the_next_copies_only_what_i
     assert!(matches!(again, Err(StoreError::Rule(says)) if says.contains("not empty")));
 }
 
+/// What verify looks at is the state when it began; what is deleted meanwhile is no damage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_while_the_store_is_verified_is_no_damage() {
+    let dir = Dir::new("verify");
+    let store = open(&dir.at("live"));
+    for key in 0..60 {
+        put(&store, key).await.expect("commits");
+    }
+    let (theirs, handle) = (store.clone(), tokio::runtime::Handle::current());
+    let found = tokio::task::spawn_blocking(move || {
+        let mut deleted = false;
+        let mut meanwhile = |now: Progress| {
+            if now.doing == "reading bodies" && !deleted {
+                deleted = true;
+                (0..50).for_each(|key| handle.block_on(remove(&theirs, key)).expect("removes"));
+                // Long enough for the housekeeper's next rounds.
+                std::thread::sleep(Duration::from_millis(2500));
+            }
+        };
+        theirs.verify(&HOLDERS, &mut meanwhile).expect("verifies")
+    });
+    let found = found.await.expect("ends");
+    assert!(found.is_sound() && found.bodies == 60, "{found:?}");
+    assert_eq!(store.take_damaged(9), []);
+    let begun = std::time::Instant::now();
+    while store.figures().reclaimed == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the space comes back afterwards");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn an_index_is_rebuilt_from_the_segments_alone() {
     let dir = Dir::new("rebuild");
