@@ -1,5 +1,6 @@
 """R42: back-ups under load are whole and slow nobody, all comes back, and one that was never tried is told."""
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -9,10 +10,11 @@ import time
 
 import lab
 from lab import run
-from replays import Load, imap, send, tokens
+from replays import ANNA, Load, imap, send, tokens
 from serve import Host
 
 LARGE = int(os.environ.get("R42_LARGE", "128"))
+MAILBOX = int(os.environ.get("R42_MAILBOX", "4000"))
 WINDOWS = int(os.environ.get("R42_WINDOWS", "5"))
 SENDERS, RATE = 3, 20
 # What a machine that others use too may add to the median of a few windows; the honest figure is printed.
@@ -154,6 +156,43 @@ def test_r42_a_back_up_that_was_never_restored_for_thirty_days_is_told():
         assert done.returncode == 0, done.stderr
         says = host.cli("doctor", check=False).stdout
         assert "a restore was tried" in says, says
+    finally:
+        host.close()
+
+
+def test_r42_a_mailbox_of_thousands_comes_back_within_a_minute():
+    host = Host(extra="[limits]\nsessions_per_address = 1000")
+    try:
+        host.people()
+        host.start()
+        done = run(["smtp-source", "-s", "10", "-m", str(MAILBOX), "-l", "10240", "-M", "client.outside.example",
+                    "-f", "x@outside.example", "-t", ANNA, "127.0.0.1:%d" % host.smtp], timeout=200)
+        assert done.returncode == 0, done.stderr
+        client = imap(host)
+        uids = client.uid("SEARCH", "ALL")[1][0].split()
+        assert len(uids) == MAILBOX, len(uids)
+        client.uid("STORE", b",".join(uids[::7]), "+FLAGS.SILENT", "(\\Flagged)")
+        sample = {uid: client.uid("FETCH", uid, "(BODY.PEEK[])")[1][0][1] for uid in uids[::97]}
+        folder = os.path.join(host.dir, "backup")
+        host.cli("backup", folder)
+        client.store("1:*", "+FLAGS.SILENT", "\\Deleted")
+        client.expunge()
+        assert not client.uid("SEARCH", "ALL")[1][0]
+        began = time.monotonic()
+        says = json.loads(host.cli("restore", folder, "--mailbox", ANNA, "--json").stdout)
+        took = time.monotonic() - began
+        assert (says["taken"], says["there"], says["failed"]) == (MAILBOX, 0, []), says
+        client.select("INBOX")
+        assert len(client.uid("SEARCH", "ALL")[1][0].split()) == MAILBOX
+        assert len(client.uid("SEARCH", "FLAGGED")[1][0].split()) == len(uids[::7])
+        back = client.uid("SEARCH", "ALL")[1][0].split()
+        for n, text in enumerate(sample.values()):
+            # They come back in the order in which they lay.
+            assert client.uid("FETCH", back[n * 97], "(BODY.PEEK[])")[1][0][1] == text, "text %d came back changed" % (n * 97)
+        client.logout()
+        print("# one mailbox of %d messages, %d MiB, came back into the running host in %.1f s" % (
+            MAILBOX, says["bytes"] >> 20, took))
+        assert took <= 60, took
     finally:
         host.close()
 
