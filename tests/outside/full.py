@@ -190,6 +190,8 @@ def test_a_start_with_both_disks_full():
 
 @as_root
 def test_a_start_with_both_disks_full_on_ext4():
+    if not os.path.exists("/dev/loop-control"):
+        return print("SKIPPED, NOT TESTED: an ext4 of its own needs loop devices")
     full_starts("both", ext4=True)
 
 

@@ -43,7 +43,7 @@ impl Watch {
     /// Says what was found since the last round.
     ///
     /// # Errors
-    /// Trouble with the store; what was found is noted at the next read that meets it.
+    /// Trouble with the store; what was found is noted in a later round.
     pub async fn round(&mut self, site: &Site) -> Result<(), StoreError> {
         let now = site.now();
         for says in site.store().troubles() {
@@ -53,26 +53,35 @@ impl Watch {
                 self.said = Some((says, now));
             }
         }
+        let mut trouble = Ok(());
         for (body, why) in site.store().take_damaged(ROUND_MAX) {
-            // A look that lags may meet one that was deleted a moment ago, and whose space is given back.
-            let found = site.store().read(move |conn| {
-                if Store::keeps(conn, body)? { look(conn, body, why).map(Some) } else { Ok(None) }
-            });
-            let Some(found) = found.await? else { continue };
-            let where_it_lies = found.words();
-            tracing::error!(body = body.0, why = %found.why, "a stored text cannot be read: {where_it_lies}");
-            let fact = found.fact(now);
-            let knob = format!("{KNOB}{}", body.0);
-            let noted = site.store().commit(Vec::new(), move |batch| {
-                if directory::knobs(batch.sql(), KNOB)?.len() < KNOWN_MAX {
-                    directory::set_knob(batch, &knob, Some(&where_it_lies))?;
-                }
-                ledger::note(batch, &fact).map(drop)
-            });
-            noted.await?;
+            if let Err(error) = note(site, body, why.clone()).await {
+                site.store().tell_again(body, why);
+                trouble = Err(error);
+            }
         }
-        Ok(())
+        trouble
     }
+}
+
+async fn note(site: &Site, body: BodyId, why: String) -> Result<(), StoreError> {
+    // A look that lags may meet one that was deleted a moment ago, and whose space is given back.
+    let found = site
+        .store()
+        .read(move |conn| if Store::keeps(conn, body)? { look(conn, body, why).map(Some) } else { Ok(None) });
+    let Some(found) = found.await? else { return Ok(()) };
+    let where_it_lies = found.words();
+    let fact = found.fact(site.now());
+    let (knob, place) = (format!("{KNOB}{}", body.0), where_it_lies.clone());
+    let noted = site.store().commit(Vec::new(), move |batch| {
+        if directory::knobs(batch.sql(), KNOB)?.len() < KNOWN_MAX {
+            directory::set_knob(batch, &knob, Some(&place))?;
+        }
+        ledger::note(batch, &fact).map(drop)
+    });
+    noted.await?;
+    tracing::error!(body = body.0, why = %found.why, "a stored text cannot be read: {where_it_lies}");
+    Ok(())
 }
 
 fn look(conn: &Connection, body: BodyId, why: String) -> Result<Damaged, StoreError> {

@@ -208,6 +208,10 @@ impl Shared {
             all.entry(*id).or_insert_with(|| Some(why.clone()));
         }
     }
+    /// Nobody could be told.
+    pub(crate) fn tell_again(&self, id: BodyId, why: String) {
+        lock(&self.damaged).insert(id, Some(why));
+    }
     pub(crate) fn is_damaged(&self, id: BodyId) -> bool {
         lock(&self.damaged).contains_key(&id)
     }

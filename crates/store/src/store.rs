@@ -359,6 +359,11 @@ impl Store {
         body.mark()
     }
 
+    /// One of [`Store::take_damaged`] could not be told: it is handed out again.
+    pub fn tell_again(&self, id: BodyId, why: String) {
+        self.0.shared.tell_again(id, why);
+    }
+
     /// Whether a body is still kept, by the rows that `conn` sees.
     pub fn keeps(conn: &Connection, id: BodyId) -> Result<bool, StoreError> {
         let mut look = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM body WHERE id = ?1)")?;

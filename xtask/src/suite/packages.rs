@@ -31,6 +31,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("sqlite3", "/usr/bin/sqlite3"),
     ("openssl", "/usr/bin/openssl"),
     ("strace", "/usr/bin/strace"),
+    // A file system of their own for the tests of full disks.
+    ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     // What looks at the status site, with flags to draw.
     ("chromium", "/usr/bin/chromium"),
     ("fonts-noto-color-emoji", "/usr/share/doc/fonts-noto-color-emoji"),
