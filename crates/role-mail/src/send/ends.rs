@@ -1,8 +1,6 @@
 //! Messages at rest are written: ended, or put back until they are due. Many in one commit; those
 //! about which somebody must be told each with its notice in the same commit.
 
-use std::sync::Arc;
-
 use ledger::Fact;
 use spool::{Entry, Order};
 use store::{Batch, StoreError};
@@ -19,30 +17,30 @@ pub struct End {
     pub told: Vec<Told>,
 }
 
-/// Writes messages about which nobody must be told, or gives them back.
+/// Writes messages about which nobody must be told.
 pub async fn write(
     site: &Site,
     ends: Vec<End>,
     routes: Vec<(String, Option<String>)>,
-) -> Result<(), (StoreError, Vec<End>)> {
+) -> Result<(), StoreError> {
     let now = site.now();
     let asides = site.take_asides();
     let noted = asides.clone();
-    let ends = Arc::new(ends);
-    let kept = ends.clone();
     let done = site.store().commit(Vec::new(), move |batch| {
         spool::save_routes(batch, &routes)?;
         for aside in &noted {
             ledger::note(batch, aside)?;
         }
-        for end in ends.iter() {
+        for end in &ends {
             one(batch, end, now)?;
         }
         Ok(())
     });
-    let Err(why) = done.await else { return Ok(()) };
-    asides.into_iter().for_each(|fact| site.aside(fact));
-    Err((why, Arc::unwrap_or_clone(kept)))
+    let result = done.await;
+    if result.is_err() {
+        asides.into_iter().for_each(|fact| site.aside(fact));
+    }
+    result
 }
 
 /// Writes one message whose sender hears of it: the notice stands or falls with the end.

@@ -52,8 +52,6 @@ pub enum News {
     },
     /// A commit failed; these are to be written again.
     Unwritten(Vec<super::ends::End>),
-    /// A commit of ends is over.
-    Written,
 }
 
 struct Talk<'a> {

@@ -63,8 +63,6 @@ pub(super) struct Yard {
     senders: Senders,
     queues: BTreeMap<(String, String), Arc<Queue>>,
     ends: Vec<End>,
-    /// A commit of ends is under way; what ends meanwhile goes together with the next one.
-    writing: bool,
     next_claim: Now,
     claiming: bool,
     saved_at: Now,
@@ -114,7 +112,6 @@ impl Yard {
             senders: Senders::default(),
             queues: BTreeMap::new(),
             ends: Vec::new(),
-            writing: false,
             next_claim: site.now(),
             claiming: false,
             saved_at: site.now(),
@@ -198,10 +195,8 @@ impl Yard {
         } else {
             self.next_claim
         };
-        let save = match self.writing {
-            false if self.site.outbound().routes().has_changes() => self.saved_at + SAVE_EVERY,
-            _ => look,
-        };
+        let save =
+            if self.site.outbound().routes().has_changes() { self.saved_at + SAVE_EVERY } else { look };
         look.min(now + LOOK_EVERY).min(save)
     }
 
@@ -249,7 +244,6 @@ impl Yard {
                 }
             }
             News::Unwritten(ends) => self.ends.extend(ends),
-            News::Written => self.writing = false,
         }
     }
 
@@ -613,11 +607,7 @@ impl Yard {
         });
     }
 
-    /// Writes what has ended, one commit at a time unless too much waits.
     fn flush(&mut self) {
-        if self.writing && self.ends.len() < ENDS {
-            return;
-        }
         let now = self.site.now();
         let routes = if now.since(self.saved_at) >= SAVE_EVERY {
             self.saved_at = now;
@@ -632,15 +622,13 @@ impl Yard {
         if ends.is_empty() && routes.is_empty() {
             return;
         }
-        self.writing = true;
-        let (site, news) = (self.site.clone(), self.news.clone());
+        let (site, news, kept) = (self.site.clone(), self.news.clone(), ends.clone());
         tokio::spawn(async move {
-            if let Err((why, ends)) = ends::write(&site, ends, routes).await {
+            if let Err(why) = ends::write(&site, ends, routes).await {
                 tracing::error!(%why, "the ends of messages could not be written; they are tried again");
                 site.world().clock.sleep_until(site.now() + Span::secs(2)).await;
-                let _ = news.send(News::Unwritten(ends));
+                let _ = news.send(News::Unwritten(kept));
             }
-            let _ = news.send(News::Written);
         });
     }
 
@@ -656,7 +644,7 @@ impl Yard {
         }
         let routes = self.site.outbound().routes().take_changes();
         let ends = std::mem::take(&mut self.ends);
-        if let Err((why, _)) = ends::write(&self.site, ends, routes).await {
+        if let Err(why) = ends::write(&self.site, ends, routes).await {
             tracing::error!(%why, "the last ends could not be written; those messages may be sent twice");
         }
     }
