@@ -21,7 +21,7 @@ use crate::store::{INDEX, SEGMENTS, take_lock};
 use crate::{Schema, Settings, Store, StoreError, Tell, lock};
 
 /// Pages of the index copied and made durable at a time.
-const PAGES: i32 = 256;
+const PAGES: i32 = 64;
 const PAGE: u64 = 4096;
 /// Which large files were complete when they were copied.
 const CLOSED: &str = "closed-files";

@@ -17,11 +17,11 @@ use rustix::fs::{Advice, OFlags};
 use crate::shared::Shared;
 
 /// Copied at a time.
-const PIECE: usize = 512 << 10;
+const PIECE: usize = 128 << 10;
 /// What is written past the page cache begins and ends at a multiple of this.
 const BLOCK: usize = 4096;
 /// Octets a second while mail flows; also the least, for what has begun must end.
-const RATE: u64 = 32 << 20;
+const RATE: u64 = 16 << 20;
 /// Mail flows if something was committed within this time.
 const FLOWS: Duration = Duration::from_secs(1);
 /// After a piece that took long, the disk is left alone for as long, but for no more than this.
@@ -167,7 +167,7 @@ mod tests {
             (false, 512 << 10, ms(1), ms(1)),
             (false, 512 << 10, ms(900), ms(200)),
             (true, 32 << 20, ms(0), ms(1000)),
-            (true, 512 << 10, ms(1), ms(14)),
+            (true, 512 << 10, ms(1), ms(30)),
             (true, 512 << 10, ms(50), ms(50)),
             (true, 512 << 10, ms(900), ms(200)),
         ] {
