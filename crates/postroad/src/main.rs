@@ -37,6 +37,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// A host runs for months with sessions of all sizes on several threads; the C library's allocator keeps
+/// what such a crowd once needed (figures in docs/dependencies.md, settings in .cargo/config.toml).
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if let cli::Verb::Drill(drill) = &cli.verb {
