@@ -11,19 +11,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use message::Summary;
 use rusqlite::params;
+use stdx::{Now, Span};
 use store::{BodyId, Store, StoreError};
 
 use crate::Hub;
 use crate::thread::{self, Says};
 
-/// Summaries in memory, in two halves of which the older is dropped when the newer is full.
-pub const CACHE_BYTES_MAX: usize = 48 << 20;
+/// Summaries in memory, in two halves of which the older is dropped when the newer is full (some
+/// 50,000 of them).
+pub const CACHE_BYTES_MAX: usize = 24 << 20;
+/// What a summary in memory takes beside its own octets: the table's entry and the allocation's own.
+const ENTRY_BYTES: usize = 112;
+/// Summaries that nobody asked for this long are dropped.
+pub const CACHE_IDLE: Span = Span::secs(60);
 /// Messages waiting to be summarised; more are left to their first reader.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Bodies longer than this are left to their first reader.
 pub const OFFER_LEN_MAX: usize = 256 << 10;
 /// Summaries worked out that wait to be written; of more, the first reader works them out again.
-pub const READY_BYTES_MAX: usize = 32 << 20;
+pub const READY_BYTES_MAX: usize = 8 << 20;
 /// Summaries written in one commit.
 const COMMIT_MAX: usize = 512;
 /// Bodies are numbered as they come, so a page of a folder mostly is a run of numbers: where at most
@@ -46,6 +52,9 @@ struct State {
     young: Cache,
     old: Cache,
     young_bytes: usize,
+    /// When the halves last changed places, or were found in use.
+    turned: Now,
+    used: bool,
 }
 
 type Cache = HashMap<i64, Bytes, Spread>;
@@ -79,6 +88,7 @@ impl Hasher for Spread {
 
 impl State {
     fn get(&mut self, body: BodyId) -> Option<Bytes> {
+        self.used = true;
         if let Some(found) = self.young.get(&body.0) {
             return Some(found.clone());
         }
@@ -87,13 +97,15 @@ impl State {
         Some(found)
     }
     fn put(&mut self, body: BodyId, bytes: Bytes) {
-        // 64 octets for the table's own entry.
-        self.young_bytes += bytes.len() + 64;
+        self.young_bytes += bytes.len() + ENTRY_BYTES;
         self.young.insert(body.0, bytes);
         if self.young_bytes > CACHE_BYTES_MAX / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
+            self.turn();
         }
+    }
+    fn turn(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+        self.young_bytes = 0;
     }
 }
 
@@ -114,9 +126,19 @@ impl Digests {
     pub fn ready(&self, body: BodyId, summary: Bytes, says: Says) {
         let mut state = self.state();
         state.put(body, summary.clone());
-        if state.ready_bytes + summary.len() <= READY_BYTES_MAX {
-            state.ready_bytes += summary.len();
+        if state.ready_bytes + summary.len() + ENTRY_BYTES <= READY_BYTES_MAX {
+            state.ready_bytes += summary.len() + ENTRY_BYTES;
             state.ready.push((body, summary, says));
+        }
+    }
+    /// Drops what nobody asked for lately. Call it every few seconds.
+    pub fn sweep(&self, now: Now) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.used) {
+            state.turned = now;
+        } else if now.since(state.turned) >= CACHE_IDLE {
+            state.turned = now;
+            state.turn();
         }
     }
     /// Drops what is in memory.
@@ -138,8 +160,8 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
         };
         let last = turn.is_empty();
         for (body, bytes) in turn {
-            let summary = Summary::of(&bytes);
-            hub.digests().ready(body, Bytes::from(summary.to_bytes()), Says::of(&summary.keys));
+            let (summary, says) = packed(&bytes);
+            hub.digests().ready(body, summary, says);
         }
         let ready = hub.digests().state().ready.len();
         if last || ready >= COMMIT_MAX {
@@ -152,12 +174,18 @@ pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
     }
 }
 
+/// A message's summary as it is kept, in no more memory than it needs, and what it says of its thread.
+pub fn packed(message: &[u8]) -> (Bytes, Says) {
+    let summary = Summary::of(message);
+    (Bytes::from(summary.to_bytes().into_boxed_slice()), Says::of(&summary.keys))
+}
+
 async fn write(store: &Store, hub: &Hub) -> Result<(), StoreError> {
     let ready: Vec<(BodyId, Bytes, Says)> = {
         let mut state = hub.digests().state();
         let n = state.ready.len().min(COMMIT_MAX);
         let ready: Vec<_> = state.ready.drain(..n).collect();
-        state.ready_bytes -= ready.iter().map(|r| r.1.len()).sum::<usize>();
+        state.ready_bytes -= ready.iter().map(|r| r.1.len() + ENTRY_BYTES).sum::<usize>();
         ready
     };
     if ready.is_empty() {
@@ -259,13 +287,36 @@ async fn work_out(store: &Store, hub: &Hub, body: BodyId) -> Result<Option<Bytes
     };
     match bytes {
         Ok(bytes) => {
-            let summary = Summary::of(&bytes);
-            let says = Says::of(&summary.keys);
-            let summary = Bytes::from(summary.to_bytes());
+            let (summary, says) = packed(&bytes);
             hub.digests().ready(body, summary.clone(), says);
             Ok(Some(summary))
         }
         Err(StoreError::Missing(_) | StoreError::Damaged(..)) => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_nobody_asks_for_are_gone_after_two_minutes_and_used_ones_stay() {
+        let digests = Digests::default();
+        let (summary, says) = packed(b"Subject: one\r\n\r\none\r\n");
+        digests.ready(BodyId(1), summary, says);
+        let mut now = Now::from_secs(1_000_000);
+        let there = |digests: &Digests| digests.state().get(BodyId(1)).is_some();
+        for _ in 0..10 {
+            digests.sweep(now);
+            assert!(there(&digests));
+            now += CACHE_IDLE;
+        }
+        for _ in 0..3 {
+            digests.sweep(now);
+            now += CACHE_IDLE;
+        }
+        assert!(!there(&digests));
+        assert_eq!(digests.state().ready.len(), 1, "it is still to be written");
     }
 }

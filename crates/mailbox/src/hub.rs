@@ -21,6 +21,8 @@ use crate::{Flags, Folder, FolderId, Row, Status, UidSet, View, folder, rule, vi
 pub const RING_MAX: usize = 256;
 /// Rows and flag changes kept per folder in all its deltas.
 pub const RING_ROWS_MAX: usize = 50_000;
+/// The same for all folders together (some 30 MB); past it only the folder just changed keeps its deltas.
+pub const RINGS_ROWS_MAX: usize = 400_000;
 /// Memory for views, by default.
 pub const VIEWS_BYTES_MAX: usize = 96 << 20;
 /// A view nobody asked for this long is dropped.
@@ -81,6 +83,18 @@ struct Inner {
 struct State {
     live: BTreeMap<FolderId, Live>,
     views_bytes: usize,
+    /// What all rings hold, in rows.
+    rings_rows: usize,
+}
+
+impl State {
+    /// Lets go of old deltas when all folders together hold too many.
+    fn trim_rings(&mut self, spare: FolderId) {
+        if self.rings_rows > RINGS_ROWS_MAX {
+            self.live.iter_mut().filter(|(id, _)| **id != spare).for_each(|(_, live)| live.forget());
+            self.rings_rows = self.live.get(&spare).map_or(0, |live| live.weight);
+        }
+    }
 }
 
 struct Live {
@@ -121,6 +135,14 @@ impl Live {
             let Some(old) = self.ring.pop_front() else { break };
             self.weight -= old.what.weight();
             self.lost = self.lost.max(old.modseq);
+        }
+    }
+    /// Lets go of all deltas. A follower that is up to date needs none; one that is not reads again.
+    fn forget(&mut self) {
+        if let Some(last) = self.ring.back() {
+            self.lost = self.lost.max(last.modseq);
+            self.ring = VecDeque::new();
+            self.weight = 0;
         }
     }
     /// The deltas above `modseq`, or nothing if some are no longer here.
@@ -183,8 +205,12 @@ impl Hub {
                 live.view = None;
             }
             live.status = (!closed).then_some(delta.status);
+            let (folder, before) = (delta.folder, live.weight);
             live.push(Arc::new(delta));
+            let after = live.weight;
             live.wake.send_modify(|at| *at = (*at).max(modseq));
+            state.rings_rows = state.rings_rows + after - before;
+            state.trim_rings(folder);
         }
         drop(state);
         self.stir(account);
@@ -326,15 +352,13 @@ impl Hub {
                 if live.wake.receiver_count() == 0 && Arc::strong_count(&live.loading) == 1 {
                     return false;
                 }
-                // A follower that is up to date needs no old deltas; one that is not reads again.
-                if let Some(last) = live.ring.back() {
-                    live.lost = live.lost.max(last.modseq);
-                    live.ring = VecDeque::new();
-                    live.weight = 0;
-                }
+                live.forget();
             }
             true
         });
+        state.rings_rows = state.live.values().map(|live| live.weight).sum();
+        drop(state);
+        self.digests().sweep(now);
     }
     /// How many folders are live and how many bytes their views take (for the panel and tests).
     pub fn weight(&self) -> (usize, usize) {
@@ -423,5 +447,41 @@ impl Feed {
     }
     pub fn caught_up(&mut self, modseq: u64) {
         self.at = self.at.max(modseq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rings_together_are_bounded_and_who_falls_behind_is_told_so() {
+        let hub = Hub::default();
+        let now = Now::from_secs(1_000_000);
+        let row = Row {
+            body: store::BodyId(1),
+            modseq: 7,
+            flags: Flags::default(),
+            internal: 0,
+            uid: 1,
+            size: 1,
+            saved: 0,
+            zone: 0,
+        };
+        let folders = (RINGS_ROWS_MAX / RING_ROWS_MAX) as i64 + 4;
+        for n in 1..=folders {
+            let (folder, status) = (FolderId(n), Status::default());
+            let live = Live { base: Some(1), ..Live::new(now) };
+            hub.state().live.insert(folder, live);
+            let what = What::Added(vec![row; RING_ROWS_MAX / 3]);
+            hub.publish(AccountId(1), Delta { folder, modseq: 7, status, by: 0, what });
+            let held: usize = hub.state().live.values().map(|live| live.weight).sum();
+            assert_eq!(held, hub.state().rings_rows);
+            assert!(held <= RINGS_ROWS_MAX + RING_ROWS_MAX, "{held} rows in {n} rings");
+        }
+        let state = hub.state();
+        assert!(state.live[&FolderId(1)].since(6).is_none(), "the delta is gone, so one has to read again");
+        assert!(state.live[&FolderId(1)].since(7).is_some(), "who has heard it misses nothing");
+        assert_eq!(state.live[&FolderId(folders)].since(6).map(Iterator::count), Some(1));
     }
 }

@@ -2,10 +2,7 @@
 
 use ::imap::UidSet as TheirSet;
 use ::imap::ask::{Answer, AppendMessage, Code, Refusal};
-use bytes::Bytes;
-use mailbox::thread::Says;
 use mailbox::{New, UidSet, append, change};
-use message::Summary;
 use store::{BodyId, Draft, Intake, Sealed, StoreError};
 
 use super::{Desk, Said, binary, folders, translate};
@@ -127,10 +124,7 @@ impl Desk {
         let (mut heads, mut bodies, mut summaries) = (Vec::new(), Vec::new(), Vec::new());
         for (head, sealed) in appending.done {
             heads.push((head, sealed.len()));
-            summaries.push(sealed.small().map(|text| {
-                let summary = Summary::of(text);
-                (Bytes::from(summary.to_bytes()), Says::of(&summary.keys))
-            }));
+            summaries.push(sealed.small().map(|text| mailbox::digest::packed(text)));
             bodies.push(sealed);
         }
         let write = move |batch: &mut store::Batch<'_>| {
