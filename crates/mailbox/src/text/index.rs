@@ -91,8 +91,11 @@ impl Wants {
 }
 
 /// An account's index as far as a search needs it in memory.
+#[derive(Clone)]
 pub(super) struct Loaded {
     key: Vec<i64>,
+    /// Made here, and not to be seen by a glance before the index file is settled once more than this.
+    ahead: Option<u64>,
     pub chunks: Vec<Chunk>,
     /// All bodies the chunks know, sorted.
     known: Vec<i64>,
@@ -100,6 +103,18 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// Whether it knows more than a glance shows.
+    fn is_ahead(&self, store: &Store) -> bool {
+        self.ahead.is_some_and(|at| store.figures().settles <= at)
+    }
+    /// Takes a chunk in that was just made durable, in place of those that were joined in it.
+    fn take(&mut self, chunk: Chunk, joined: &[Chunk]) {
+        self.chunks.retain(|c| joined.iter().all(|j| j.seq != c.seq));
+        self.chunks.push(chunk);
+        self.key = self.chunks.iter().map(|c| c.seq).collect();
+        self.known = self.chunks.iter().flat_map(|c| c.messages.bodies.iter().copied()).collect();
+        self.known.sort_unstable();
+    }
     pub fn mark(&self, folder: FolderId) -> u32 {
         self.marks.get(&folder).copied().unwrap_or(0)
     }
@@ -189,23 +204,26 @@ fn rows(conn: &rusqlite::Connection, account: AccountId) -> Result<Rows, StoreEr
 
 /// The index of an account, from memory if it has not changed.
 ///
-/// It may be seen as it was some seconds ago: a search then reads more messages themselves. Who makes
-/// chunks settles their commits, so chunks and marks are always seen as they are.
+/// Messages may be seen as they were some seconds ago: a search then reads more of them themselves.
+/// Chunks and marks made here are kept until a glance shows them, so they are always seen as they are.
 pub(super) async fn load(
     store: &Store,
     hub: &Hub,
     account: AccountId,
 ) -> Result<Arc<Loaded>, StoreError> {
+    let old = hub.wants().state().loaded.get(&account).cloned();
+    if let Some(old) = old.as_ref().filter(|old| old.is_ahead(store)) {
+        return Ok(old.clone());
+    }
     let (chunks, marks) = store.glance(|conn| rows(conn, account))?;
     let key: Vec<i64> = chunks.iter().map(|c| c.0).collect();
-    let old = hub.wants().state().loaded.get(&account).cloned();
     if let Some(old) = &old
         && old.key == key
         && old.marks == marks
     {
         return Ok(old.clone());
     }
-    let mut loaded = Loaded { key, chunks: Vec::new(), known: Vec::new(), marks };
+    let mut loaded = Loaded { key, ahead: None, chunks: Vec::new(), known: Vec::new(), marks };
     for (seq, level, body) in chunks {
         let had = old.iter().flat_map(|o| &o.chunks).find(|c| c.seq == seq);
         let chunk = match had {
@@ -223,13 +241,21 @@ pub(super) async fn load(
         loaded.marks.clear();
     }
     loaded.known.sort_unstable();
+    Ok(keep(store, hub, account, loaded))
+}
+
+/// Keeps an account's index in memory, and of the others as many as there is room for.
+fn keep(store: &Store, hub: &Hub, account: AccountId, loaded: Loaded) -> Arc<Loaded> {
     let loaded = Arc::new(loaded);
     let mut state = hub.wants().state();
     while state.loaded.len() >= LOADED_MAX && !state.loaded.contains_key(&account) {
-        state.loaded.pop_first();
+        // What no glance shows yet has to stay; that is over in seconds.
+        let spare = state.loaded.iter().find(|(_, l)| !l.is_ahead(store)).map(|(id, _)| *id);
+        let Some(spare) = spare else { break };
+        state.loaded.remove(&spare);
     }
     state.loaded.insert(account, loaded.clone());
-    Ok(loaded)
+    loaded
 }
 
 async fn open(store: &Store, (seq, level, id): (i64, i64, BodyId)) -> Result<Option<Chunk>, StoreError> {
@@ -251,7 +277,7 @@ async fn open(store: &Store, (seq, level, id): (i64, i64, BodyId)) -> Result<Opt
 pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
     for (account, quiet) in hub.wants().due() {
         hub.wants().done(account, quiet);
-        while add_chunk(store, hub, account).await? {}
+        while add_chunk(store, hub, account, quiet).await? {}
         while join_chunks(store, hub, account).await? {}
     }
     Ok(())
@@ -284,11 +310,12 @@ fn next(conn: &rusqlite::Connection, account: AccountId, loaded: &Loaded) -> Res
     Ok((bodies, marks))
 }
 
-/// Makes one chunk of what is new; whether there was anything.
-async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool, StoreError> {
+/// Makes one chunk of what is new; whether there was anything. Of a mailbox that goes on filling only
+/// whole chunks are made: small ones would be joined soon, and each costs the index a settling.
+async fn add_chunk(store: &Store, hub: &Hub, account: AccountId, quiet: bool) -> Result<bool, StoreError> {
     let loaded = load(store, hub, account).await?;
     let (bodies, marks) = store.glance(|conn| next(conn, account, &loaded))?;
-    if marks.is_empty() {
+    if marks.is_empty() || (!quiet && bodies.len() < CHUNK_MESSAGES) {
         return Ok(false);
     }
     let mut builder = Builder::default();
@@ -308,12 +335,10 @@ async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool,
         draft.write(&builder.finish()).await?;
         sealed.push(draft.seal().await?);
     }
-    let keep = move |batch: &mut Batch<'_>| {
-        batch.settle();
-        if docs > 0 {
-            put_chunk(batch, account, 0, docs)?;
-        }
-        for (folder, uid) in marks {
+    let told = marks.clone();
+    let put = move |batch: &mut Batch<'_>| {
+        let made = if docs > 0 { Some(put_chunk(batch, account, 0, docs)?) } else { None };
+        for (folder, uid) in told {
             batch
                 .sql()
                 .prepare_cached(
@@ -322,24 +347,39 @@ async fn add_chunk(store: &Store, hub: &Hub, account: AccountId) -> Result<bool,
                 )?
                 .execute(params![account.0, folder.0, uid])?;
         }
-        Ok(())
+        Ok(made)
     };
-    store.commit(sealed, keep).await?;
+    let made = store.commit(sealed, put).await?;
+    let mut loaded = (*loaded).clone();
+    loaded.ahead = Some(store.figures().settles);
+    loaded.marks.extend(marks);
+    if let Some((seq, body)) = made
+        && let Some(chunk) = open(store, (seq, 0, body)).await?
+    {
+        loaded.take(chunk, &[]);
+    }
+    keep(store, hub, account, loaded);
     Ok(true)
 }
 
 /// Names the commit's first body as the account's next chunk.
-fn put_chunk(batch: &mut Batch<'_>, account: AccountId, level: i64, docs: i64) -> Result<(), StoreError> {
+fn put_chunk(
+    batch: &mut Batch<'_>,
+    account: AccountId,
+    level: i64,
+    docs: i64,
+) -> Result<(i64, BodyId), StoreError> {
     let body = batch.body(0);
     batch.hold(body)?;
-    batch
+    let seq = batch
         .sql()
         .prepare_cached(
             "INSERT INTO mb_chunk (account, seq, level, docs, body) VALUES
-             (?1, (SELECT coalesce(max(seq), 0) + 1 FROM mb_chunk WHERE account = ?1), ?2, ?3, ?4)",
+             (?1, (SELECT coalesce(max(seq), 0) + 1 FROM mb_chunk WHERE account = ?1), ?2, ?3, ?4)
+             RETURNING seq",
         )?
-        .execute(params![account.0, level, docs, body.0])?;
-    Ok(())
+        .query_row(params![account.0, level, docs, body.0], |r| r.get(0))?;
+    Ok((seq, body))
 }
 
 /// Joins the chunks of the lowest level that has enough; whether there was one.
@@ -355,7 +395,8 @@ async fn join_chunks(store: &Store, hub: &Hub, account: AccountId) -> Result<boo
         bytes.push(part.body.all().await?);
     }
     let all: Vec<i64> = parts.iter().flat_map(|p| p.messages.bodies.iter().copied()).collect();
-    let living = store.read(move |conn| living(conn, all)).await?;
+    // Each of them was seen by a glance when its chunk was made, so a glance does not miss it now.
+    let living = store.glance(move |conn| living(conn, all))?;
     let slices: Vec<&[u8]> = bytes.iter().map(|b| &b[..]).collect();
     let Some(joined) = chunk::join(&slices, |body| living.binary_search(&body).is_ok()) else {
         return Ok(false);
@@ -364,19 +405,25 @@ async fn join_chunks(store: &Store, hub: &Hub, account: AccountId) -> Result<boo
     draft.write(&joined).await?;
     let sealed = draft.seal().await?;
     let docs = living.len() as i64;
-    let keep = move |batch: &mut Batch<'_>| {
-        batch.settle();
-        put_chunk(batch, account, level + 1, docs)?;
-        for part in &parts {
-            batch.release(part.id)?;
+    let gone: Vec<(BodyId, i64)> = parts.iter().map(|p| (p.id, p.seq)).collect();
+    let put = move |batch: &mut Batch<'_>| {
+        let made = put_chunk(batch, account, level + 1, docs)?;
+        for (body, seq) in gone {
+            batch.release(body)?;
             batch
                 .sql()
                 .prepare_cached("DELETE FROM mb_chunk WHERE account = ?1 AND seq = ?2")?
-                .execute([account.0, part.seq])?;
+                .execute([account.0, seq])?;
         }
-        Ok(())
+        Ok(made)
     };
-    store.commit(vec![sealed], keep).await?;
+    let (seq, body) = store.commit(vec![sealed], put).await?;
+    let mut loaded = (*loaded).clone();
+    loaded.ahead = Some(store.figures().settles);
+    if let Some(chunk) = open(store, (seq, level + 1, body)).await? {
+        loaded.take(chunk, &parts);
+    }
+    keep(store, hub, account, loaded);
     Ok(true)
 }
 
