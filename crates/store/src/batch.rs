@@ -40,8 +40,8 @@ impl<'a> Batch<'a> {
         Batch { conn, bodies, refs, after, dropped, settle: false, moves, rows }
     }
     /// Writes the row of this key into the log once more, as it is now.
-    pub(crate) fn restate(&self, key: &RowKey) -> Result<(), StoreError> {
-        restate(self.conn, self.rows, key)
+    pub(crate) fn restate(&self, key: &RowKey, tell_gone: bool) -> Result<(), StoreError> {
+        restate(self.conn, self.rows, key, tell_gone)
     }
     /// The index. Write with `prepare_cached`.
     pub fn sql(&self) -> &Connection {

@@ -30,6 +30,7 @@ mod schema;
 mod settings;
 mod shared;
 mod store;
+mod survey;
 mod upkeep;
 mod verify;
 

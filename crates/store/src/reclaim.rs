@@ -1,7 +1,8 @@
 //! Gives the space of deleted bodies back: holes where they lay, at once; and segments of which
-//! less than half lives are written anew, in small steps between the commits.
+//! less than half is still needed are written anew, in small steps between the commits. What is
+//! needed are the bodies that live and the rows that are as this segment tells ([`crate::survey`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::body::check;
-use crate::disk::{DiskFile, read_exact};
+use crate::disk::read_exact;
 use crate::files::Sort;
-use crate::record::{HEAD, Head, Kind};
-use crate::recover::read_commit;
+use crate::record::HEAD;
 use crate::rowlog::{RowKey, RowKeys};
 use crate::shared::{Place, Shared};
+use crate::survey::{self, Part};
 use crate::{BodyId, Store, StoreError, lock};
 
 /// Only whole pages can be given back.
@@ -25,6 +26,8 @@ const ROUND_MAX: usize = 20_000;
 /// One step of a rewrite: so much is written between two groups of commits.
 const STEP_BYTES: u64 = 1 << 20;
 const STEP_ROWS: usize = 500;
+/// Keys of rows held at a time; one that comes again behind so many others is told once more.
+const KEYS_MAX: usize = 50_000;
 /// Between the steps of a rewrite, so that mail goes first.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -142,13 +145,16 @@ pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
             gone.push(no);
         }
     }
+    let oldest = logs.iter().min().copied();
+    let mut told = BTreeSet::new();
     for no in logs.into_iter().filter(|no| *no < current) {
-        let len = shared.files.get(no).and_then(|f| f.len()).map_err(|e| failed(&e))?;
-        if live_in(no) * 2 < len && rewrite(store, no)? {
+        let is_oldest = oldest == Some(no);
+        if survey::pays(store, no, live_in(no), is_oldest)? && rewrite(store, no, is_oldest, &mut told)? {
             done.rewritten += 1;
             gone.push(no);
         }
     }
+    lock(&shared.surveyed).retain(|no, _| !gone.contains(no));
     if gone.is_empty() || shared.copying.load(Ordering::Acquire) > 0 {
         return Ok(done);
     }
@@ -167,19 +173,28 @@ pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
     Ok(done)
 }
 
-fn failed(e: &std::io::Error) -> StoreError {
+pub(crate) fn failed(e: &std::io::Error) -> StoreError {
     StoreError::from_io("tidying the segments", e)
 }
 
 /// Writes what lives of a log segment into the newest one: its bodies, and the rows its commits
 /// tell of as they are now. True if all of it could be moved.
-fn rewrite(store: &Store, no: u64) -> Result<bool, StoreError> {
+///
+/// A row that is gone is told to be gone, lest an older segment bring it back; there is none behind
+/// the oldest. What was `told` a moment ago for another segment is not told again.
+fn rewrite(store: &Store, no: u64, oldest: bool, told: &mut BTreeSet<RowKey>) -> Result<bool, StoreError> {
     let shared = &store.0.shared;
     let file = shared.files.get(no).map_err(|e| failed(&e))?;
-    let Some((bodies, keys)) = survey(&*file) else {
-        shared.trouble(format!("segment {no} is damaged and stays; run `postroad verify`"));
+    let mut bodies = Vec::new();
+    let sound = survey::walk(&*file, &mut |part| {
+        if let Part::Body(id, start, len) = part {
+            bodies.push((id, start, len));
+        }
+        Ok(())
+    })?;
+    if !sound {
         return Ok(false);
-    };
+    }
     let mut all_moved = true;
     let mut step: Vec<(BodyId, Place)> = Vec::new();
     let mut bytes = 0;
@@ -195,39 +210,40 @@ fn rewrite(store: &Store, no: u64) -> Result<bool, StoreError> {
     if !all_moved {
         return Ok(false);
     }
-    let keys: Vec<RowKey> = keys.keys.into_iter().collect();
-    for some in keys.chunks(STEP_ROWS) {
-        let some = some.to_vec();
-        store.commit_now(move |batch| some.iter().try_for_each(|key| batch.restate(key)))?;
-        std::thread::sleep(PAUSE);
-    }
-    Ok(true)
+    let mut keys = RowKeys::default();
+    let sound = survey::walk(&*file, &mut |part| {
+        if let Part::Rows(ops) = part {
+            keys.add(ops).ok_or_else(survey::unreadable)?;
+        }
+        if keys.keys.len() >= KEYS_MAX { restate(store, &mut keys, oldest, told) } else { Ok(()) }
+    })?;
+    restate(store, &mut keys, oldest, told)?;
+    Ok(sound)
 }
 
-type Survey = (Vec<(BodyId, u64, u64)>, RowKeys);
-
-/// All bodies of a segment, and the keys of all rows its commits tell of.
-fn survey(file: &dyn DiskFile) -> Option<Survey> {
-    let end = file.len().ok()?;
-    let (mut bodies, mut keys) = (Vec::new(), RowKeys::default());
-    let mut at = 0;
-    while at < end {
-        let head = Head::decode(&read_exact(file, at, HEAD).ok()?)?;
-        let start = at + HEAD as u64;
-        match head.kind {
-            Kind::Segment => {}
-            Kind::Body => bodies.push((BodyId(head.id as i64), start, head.len)),
-            Kind::Commit => {
-                let payload = read_exact(file, start, head.len as usize).ok()?;
-                if crc32fast::hash(&payload) != head.crc {
-                    return None;
-                }
-                keys.add(read_commit(&payload)?.1)?;
-            }
-        }
-        at = start + head.len;
+/// Tells these rows again, as they are now.
+fn restate(
+    store: &Store,
+    keys: &mut RowKeys,
+    oldest: bool,
+    told: &mut BTreeSet<RowKey>,
+) -> Result<(), StoreError> {
+    let mut keys = std::mem::take(&mut keys.keys);
+    keys.retain(|key| !told.contains(key));
+    if told.len() + keys.len() > KEYS_MAX {
+        told.clear();
     }
-    Some((bodies, keys))
+    // Rows that are gone were not told for the oldest segment, so nothing is known to be told then.
+    if !oldest {
+        told.extend(keys.iter().cloned());
+    }
+    let keys: Vec<RowKey> = keys.into_iter().collect();
+    for some in keys.chunks(STEP_ROWS) {
+        let some = some.to_vec();
+        store.commit_now(move |batch| some.iter().try_for_each(|key| batch.restate(key, !oldest)))?;
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Moves those of the bodies that still live here. False if one cannot be read.

@@ -362,6 +362,12 @@ pub(crate) struct RowKey {
     key: Vec<u8>,
 }
 
+impl RowKey {
+    pub(crate) fn hash(&self) -> u32 {
+        crc32fast::hash(&self.key) ^ crc32fast::hash(self.table.as_bytes()).rotate_left(9)
+    }
+}
+
 /// Collects the keys of all rows that records of one segment tell of.
 #[derive(Default)]
 pub(crate) struct RowKeys {
@@ -370,8 +376,10 @@ pub(crate) struct RowKeys {
 }
 
 impl RowKeys {
-    pub(crate) fn add(&mut self, ops: &[u8]) -> Option<()> {
+    /// Takes one commit's keys; how many rows it tells of.
+    pub(crate) fn add(&mut self, ops: &[u8]) -> Option<u64> {
         let mut take = Take(ops);
+        let mut rows = 0;
         while !take.0.is_empty() {
             let op = take.byte()?;
             let n = take.number()?;
@@ -392,25 +400,43 @@ impl RowKeys {
                 }
             }
             self.keys.insert(RowKey { table: table.name.clone(), key });
+            rows += 1;
         }
-        Some(())
+        Some(rows)
     }
 }
 
-/// Writes one row into the log as it is now: whole, or as gone.
-pub(crate) fn restate(conn: &Connection, log: &Mutex<RowLog>, row: &RowKey) -> Result<(), StoreError> {
+/// The one row of a key, as a statement to select `what` of it, and the key's values.
+fn by_key(table: &Table, what: &str, row: &RowKey) -> Result<(String, Vec<Value>), StoreError> {
+    let mut take = Take(&row.key);
+    let keys =
+        (0..table.keys).map(|_| take_value(&mut take)).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
+    let by: Vec<String> =
+        (0..table.keys).map(|at| format!("{} IS ?{}", quoted(&table.columns[at]), at + 1)).collect();
+    Ok((format!("SELECT {what} FROM main.{} WHERE {}", quoted(&table.name), by.join(" AND ")), keys))
+}
+
+/// Whether there is a row of this key.
+pub(crate) fn is_there(conn: &Connection, tables: &[Table], row: &RowKey) -> Result<bool, StoreError> {
+    let Some(table) = tables.iter().find(|t| t.name == row.table) else { return Ok(false) };
+    let (sql, keys) = by_key(table, "1", row)?;
+    Ok(conn.prepare_cached(&sql)?.exists(rusqlite::params_from_iter(&keys))?)
+}
+
+/// Writes one row into the log as it is now: whole, or as gone if that is to be told.
+pub(crate) fn restate(
+    conn: &Connection,
+    log: &Mutex<RowLog>,
+    row: &RowKey,
+    tell_gone: bool,
+) -> Result<(), StoreError> {
     let found = {
         let log = lock(log);
         log.tables.iter().position(|t| t.name == row.table).map(|n| (n, log.tables[n].clone()))
     };
     let Some((n, table)) = found else { return Ok(()) };
-    let mut take = Take(&row.key);
-    let keys =
-        (0..table.keys).map(|_| take_value(&mut take)).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
     let columns: Vec<String> = table.columns.iter().map(|c| quoted(c)).collect();
-    let by: Vec<String> = (0..table.keys).map(|at| format!("{} IS ?{}", columns[at], at + 1)).collect();
-    let sql =
-        format!("SELECT {} FROM main.{} WHERE {}", columns.join(", "), quoted(&table.name), by.join(" AND "));
+    let (sql, keys) = by_key(&table, &columns.join(", "), row)?;
     let mut look = conn.prepare_cached(&sql)?;
     let mut rows = look.query(rusqlite::params_from_iter(&keys))?;
     match rows.next()? {
@@ -418,10 +444,11 @@ pub(crate) fn restate(conn: &Connection, log: &Mutex<RowLog>, row: &RowKey) -> R
             let values = (0..columns.len()).map(|at| row.get_ref(at)).collect::<Result<Vec<_>, _>>()?;
             lock(log).note(n, &[], &values);
         }
-        None => {
+        None if tell_gone => {
             let old: Vec<ValueRef<'_>> = keys.iter().map(ValueRef::from).collect();
             lock(log).note(n, &old, &[]);
         }
+        None => {}
     }
     Ok(())
 }

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     unnamed: Mutex<BTreeMap<u64, usize>>,
     /// Bodies that no row names any more, to give their space back.
     pub(crate) dead: Mutex<Vec<(BodyId, Place)>>,
+    /// What was found out of closed segments, so that they are not read again and again.
+    pub(crate) surveyed: Mutex<BTreeMap<u64, crate::survey::Surveyed>>,
     /// Large files that a next draft may go on with.
     pub(crate) leases: Mutex<Vec<Lease>>,
     space: Mutex<Look>,
@@ -114,6 +116,7 @@ impl Shared {
             pins: Mutex::default(),
             unnamed: Mutex::default(),
             dead: Mutex::default(),
+            surveyed: Mutex::default(),
             leases: Mutex::default(),
             space: Mutex::new(Look {
                 at: None,

@@ -22,8 +22,10 @@ const WAL_LONG: u64 = 192 << 20;
 const LOG_MAX: u64 = 96 << 20;
 /// and after this time in any case.
 const EVERY: Duration = Duration::from_secs(120);
-/// Segments are looked over for rewriting after this many deleted bytes, or this long after open.
+/// Segments are looked over for rewriting after this many deleted bytes, after this many of rows that
+/// were told again (every change of a row makes its older telling worthless), or this long after open.
 const DEAD_STEP: u64 = 64 << 20;
+const LOG_STEP: u64 = 1 << 30;
 const FIRST_TIDY: Duration = Duration::from_secs(300);
 
 /// Lets the housekeeper stop.
@@ -51,7 +53,7 @@ impl Upkeep {
     pub(crate) fn run(&self, store: &Store) {
         let mut checkpoints = Checkpoints::default();
         let begun = Instant::now();
-        let (mut dead, mut first, mut swept) = (0, true, false);
+        let (mut dead, mut log, mut first, mut swept) = (0, 0, true, false);
         while self.wait() {
             let shared = store.0.shared.clone();
             if !swept {
@@ -70,8 +72,10 @@ impl Upkeep {
             let _ = shared.ballasts.fill(false);
             reclaim::punch(&shared);
             let now = shared.counts.dead.load(Ordering::Relaxed);
-            if now - dead > DEAD_STEP || (first && begun.elapsed() > FIRST_TIDY) {
-                (dead, first) = (now, false);
+            let written = shared.counts.log_bytes.load(Ordering::Relaxed);
+            let due = now - dead > DEAD_STEP || written - log > LOG_STEP;
+            if due || (first && begun.elapsed() > FIRST_TIDY) {
+                (dead, log, first) = (now, written, false);
                 if let Err(e) = store.tidy() {
                     shared.trouble(format!("the segments could not be tidied: {e}"));
                 }

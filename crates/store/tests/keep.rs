@@ -258,6 +258,55 @@ async fn deleted_bodies_give_their_space_back_and_the_log_stays_whole() {
     assert_eq!(read_all(&store).await, 31);
 }
 
+async fn tidied(store: &Store) -> store::Tidied {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.tidy().expect("tidies")).await.expect("ends")
+}
+
+/// One row of some 4 KiB, once more.
+async fn tell(store: &Store, word: &str, n: i64) {
+    let word = format!("{word} {}", "x".repeat(4000));
+    let sql = "INSERT INTO seen VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = ?2";
+    store.commit(vec![], move |b| Ok(b.sql().execute(sql, (word, n)).map(|_| ())?)).await.expect("commits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_of_rows_are_written_anew_only_when_most_of_the_rows_were_told_again_or_are_gone() {
+    let dir = Dir::new("rows");
+    let live = dir.at("live");
+    let store = open(&live);
+    for n in 0..500 {
+        tell(&store, &n.to_string(), n).await;
+    }
+    let before = used(&live);
+    assert!(before > 1_900_000, "{before}");
+    // Not one body lies there, yet every row is needed: nothing is gained, today or ever.
+    for _ in 0..3 {
+        assert_eq!(tidied(&store).await, store::Tidied::default());
+    }
+    assert_eq!(used(&live), before);
+    // Four times over, and half of them gone: most of what lies there is worthless.
+    for round in 1..5 {
+        for n in 0..500 {
+            tell(&store, &n.to_string(), round * 1000 + n).await;
+        }
+    }
+    let gone = "DELETE FROM seen WHERE n % 2 = 0";
+    store.commit(vec![], move |b| Ok(b.sql().execute(gone, []).map(|_| ())?)).await.expect("commits");
+    let (want, full) = (rows(&store), used(&live));
+    drop(store);
+    // A segment is judged once a day; a new start begins with no judgement.
+    let store = open(&live);
+    let done = tidied(&store).await;
+    assert!(done.removed >= 15, "{done:?}");
+    assert!(used(&live) < full / 3, "{full} before, {} after", used(&live));
+    assert_eq!(rows(&store), want);
+    assert!(store.verify(&HOLDERS, &mut quiet).expect("verifies").is_sound());
+    drop(store);
+    store::rebuild(&live, &[NOTES], store::Tell::default()).expect("rebuilds");
+    assert_eq!(rows(&open(&live)), want);
+}
+
 #[tokio::test]
 async fn a_verification_names_what_is_wrong() {
     let dir = Dir::new("verify");

@@ -54,6 +54,10 @@ pub trait DiskFile: Send + Sync {
     }
     fn truncate(&self, len: u64) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
+    /// What it takes on the disk: its length without the holes.
+    fn used(&self) -> io::Result<u64> {
+        self.len()
+    }
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }

@@ -127,6 +127,10 @@ impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+    fn used(&self) -> io::Result<u64> {
+        // In units of 512 octets, whatever the file system's own block is.
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
     fn punch(&self, at: u64, len: u64) -> io::Result<()> {
         Ok(rustix::fs::fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)?)
     }
