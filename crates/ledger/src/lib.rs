@@ -8,31 +8,30 @@
 //!
 //! # How it is found again
 //!
-//! Every fact is entered under the keys one may ask by: message, session, attempt, Message-ID
-//! header, each address. An index over random keys would touch a page of the disk for each of
-//! them, so the keys are entered by chapter (a run of [`CHAPTER`] facts) first: all that is
-//! written in a while lies together, and a question looks once into every chapter. They are
-//! entered in order, a block of [`BLOCK`] facts at a time when its last fact comes; the newest
-//! facts, whose block is not full yet, are looked through one by one.
+//! One may ask by message, session, attempt, Message-ID header and each address. An index over such
+//! random keys, kept up with every fact, would cost more than the facts. So a run of [`CHAPTER`] facts
+//! gets its keys at once, when it is full and in the background ([`tend`]); a question looks once into
+//! every chapter, and reads a chapter that has no keys yet.
 
 mod fact;
+mod keys;
 mod purge;
 
 pub use fact::{Fact, FactId};
+pub use keys::tend;
 pub use purge::{Limits, Purged, purge};
 
 use std::fmt::Write as _;
 
 use stdx::Now;
-use store::rusqlite::types::Value;
 use store::rusqlite::{Connection, Row};
 use store::{Batch, Schema, StoreError};
 use words::{Address, AttemptId, MessageId, SessionId};
 
+use keys::Key;
+
 /// Facts per chapter of the index.
 pub const CHAPTER: i64 = 4096;
-/// Facts whose keys are entered together; a chapter is a whole number of blocks.
-pub const BLOCK: i64 = 256;
 /// Most facts an answer holds.
 pub const ANSWER_MAX: usize = 10_000;
 
@@ -63,63 +62,8 @@ pub const SCHEMA: Schema = Schema {
         n INTEGER NOT NULL,
         PRIMARY KEY (name, hour)
     ) STRICT, WITHOUT ROWID;
-    "],
+    ", keys::TABLE],
 };
-
-/// What a fact can be asked by.
-enum Key<'a> {
-    Session(SessionId),
-    Message(MessageId),
-    Attempt(AttemptId),
-    Header(&'a str),
-    About(&'a str),
-}
-
-impl Key<'_> {
-    /// FNV-1a over a mark and the key. A clash costs time, never a wrong answer: what is found
-    /// is compared with the question.
-    fn hash(&self) -> i64 {
-        fn fnv(mark: u8, bytes: &[u8]) -> i64 {
-            let mut h: u64 = 0xCBF2_9CE4_8422_2325;
-            for b in std::iter::once(&mark).chain(bytes) {
-                h = (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01B3);
-            }
-            h as i64
-        }
-        match self {
-            Key::Session(id) => fnv(b's', &id.0.to_le_bytes()),
-            Key::Message(id) => fnv(b'm', &id.0.to_le_bytes()),
-            Key::Attempt(id) => fnv(b'a', &id.0.to_le_bytes()),
-            Key::Header(text) => fnv(b'h', bare(text).as_bytes()),
-            Key::About(key) => fnv(b'@', key.as_bytes()),
-        }
-    }
-    /// What to compare in a fact's own row; a fact that passes has yet to [`Key::fits`].
-    fn in_row(&self) -> (&'static str, Value) {
-        match self {
-            Key::Session(id) => ("session = ?2", Value::Integer(id.0 as i64)),
-            Key::Message(id) => ("message = ?2", Value::Integer(id.0 as i64)),
-            Key::Attempt(id) => ("attempt = ?2", Value::Integer(id.0 as i64)),
-            Key::Header(text) => ("instr(header, ?2) > 0", Value::Text(bare(text).to_owned())),
-            Key::About(key) => ("instr(about, ?2) > 0", Value::Text((*key).to_owned())),
-        }
-    }
-    fn fits(&self, fact: &Fact) -> bool {
-        match self {
-            Key::Session(id) => fact.session == Some(*id),
-            Key::Message(id) => fact.message == Some(*id),
-            Key::Attempt(id) => fact.attempt == Some(*id),
-            Key::Header(text) => fact.header.as_deref().is_some_and(|h| bare(h) == bare(text)),
-            Key::About(key) => fact.about.iter().any(|a| a == key),
-        }
-    }
-}
-
-/// A Message-ID without its angle brackets, as people paste it.
-fn bare(header: &str) -> &str {
-    let text = header.trim();
-    text.strip_prefix('<').unwrap_or(text).strip_suffix('>').unwrap_or(text.trim_start_matches('<'))
-}
 
 /// Enters a fact; true once the batch is durable.
 pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
@@ -145,42 +89,7 @@ pub fn note(batch: &mut Batch<'_>, fact: &Fact) -> Result<FactId, StoreError> {
         &about,
         fact.detail_text(),
     ))?;
-    let id = conn.last_insert_rowid();
-    if (id + 1) % BLOCK == 0 {
-        enter(conn, id + 1 - BLOCK)?;
-    }
-    Ok(FactId(id))
-}
-
-/// Enters the keys of a full block. In order, so that each page of the index is visited once.
-fn enter(conn: &Connection, first: i64) -> Result<(), StoreError> {
-    let mut list = conn.prepare_cached(
-        "SELECT id, session, message, attempt, header, about FROM fact WHERE id BETWEEN ?1 AND ?2",
-    )?;
-    let mut rows = list.query((first, first + BLOCK - 1))?;
-    let mut entries: Vec<(i64, i64)> = Vec::with_capacity(BLOCK as usize * 6);
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let number = |at| row.get::<_, Option<i64>>(at).map(|n| n.map(|n| n as u64));
-        let (session, message, attempt) = (number(1)?, number(2)?, number(3)?);
-        let header = row.get_ref(4)?.as_str_or_null().map_err(store::rusqlite::Error::from)?;
-        let about = row.get_ref(5)?.as_str().map_err(store::rusqlite::Error::from)?;
-        let ids = [
-            session.map(|n| Key::Session(SessionId(n))),
-            message.map(|n| Key::Message(MessageId(n))),
-            attempt.map(|n| Key::Attempt(AttemptId(n))),
-            header.map(Key::Header),
-        ];
-        let keys = ids.into_iter().flatten().chain(about.lines().map(Key::About));
-        entries.extend(keys.map(|key| (key.hash(), id)));
-    }
-    entries.sort_unstable();
-    let mut enter =
-        conn.prepare_cached("INSERT OR FAIL INTO fact_key VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
-    for (key, id) in entries {
-        enter.execute((first / CHAPTER, key, id))?;
-    }
-    Ok(())
+    Ok(FactId(conn.last_insert_rowid()))
 }
 
 const COLUMNS: &str = "id, at, kind, session, message, attempt, header, about, detail";
@@ -205,45 +114,27 @@ fn read(row: &Row<'_>) -> Result<Fact, store::rusqlite::Error> {
 /// The newest `limit` facts under a key, oldest of them first.
 fn under(conn: &Connection, key: &Key<'_>, limit: usize) -> Result<Vec<Fact>, StoreError> {
     let limit = limit.min(ANSWER_MAX);
-    let block = (newest(conn)?.0 + 1) / BLOCK * BLOCK;
-    let mut found = in_block(conn, key, (block, limit))?;
     let ends: (Option<i64>, Option<i64>) = conn
-        .prepare_cached("SELECT min(chapter), (SELECT max(chapter) FROM fact_key) FROM fact_key")?
+        .prepare_cached("SELECT min(id), (SELECT max(id) FROM fact) FROM fact")?
         .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    let (first, last) = (ends.0.unwrap_or(0), ends.1.unwrap_or(-1));
-    // Earlier versions entered the keys of a block before it was full.
-    let mut look = conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM fact WHERE id IN
-           (SELECT fact FROM fact_key WHERE chapter = ?1 AND key = ?2 AND fact < ?4) ORDER BY id DESC LIMIT ?3"
-    ))?;
-    for chapter in (first..=last).rev() {
+    let (Some(first), Some(last)) = ends else { return Ok(Vec::new()) };
+    let mut look = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM fact WHERE id = ?1"))?;
+    let mut found = Vec::new();
+    for chapter in (first / CHAPTER..=last / CHAPTER).rev() {
+        for id in keys::newest_first(conn, chapter, key)? {
+            let mut rows = look.query([id])?;
+            if let Some(row) = rows.next()? {
+                found.extend(Some(read(row)?).filter(|fact| key.fits(fact)));
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
         if found.len() >= limit {
             break;
         }
-        let left = limit - found.len();
-        for fact in look.query_map((chapter, key.hash(), left as i64, block), read)? {
-            let fact = fact?;
-            if key.fits(&fact) {
-                found.push(fact);
-            }
-        }
     }
     found.reverse();
-    Ok(found)
-}
-
-/// The newest facts under a key of the block that is not full, newest first.
-fn in_block(conn: &Connection, key: &Key<'_>, (block, limit): (i64, usize)) -> Result<Vec<Fact>, StoreError> {
-    let (alike, value) = key.in_row();
-    let mut look = conn
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM fact WHERE id >= ?1 AND {alike} ORDER BY id DESC"))?;
-    let mut found = Vec::new();
-    for fact in look.query_map((block, value), read)? {
-        let fact = fact?;
-        if found.len() < limit && key.fits(&fact) {
-            found.push(fact);
-        }
-    }
     Ok(found)
 }
 

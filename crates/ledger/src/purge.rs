@@ -4,6 +4,7 @@ use stdx::{Now, Span};
 use store::{Batch, StoreError};
 
 use crate::CHAPTER;
+use crate::keys::PAGES;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -57,17 +58,10 @@ pub fn purge(batch: &mut Batch<'_>, limits: &Limits, now: Now, step: usize) -> R
         return Ok(Purged { rows: rows as u64, more: rows >= step });
     }
     let left = (step - rows).max(1);
-    let keys = conn
-        .prepare_cached(
-            "DELETE FROM fact_key WHERE (chapter, key, fact) IN
-               (SELECT chapter, key, fact FROM fact_key WHERE chapter <= ?1 LIMIT ?2)",
-        )?
-        .execute((chapter, left))? as i64;
-    rows += keys;
-    if keys < left {
-        rows += conn
-            .prepare_cached("DELETE FROM fact WHERE id IN (SELECT id FROM fact WHERE id < ?1 LIMIT ?2)")?
-            .execute((end, left - keys))? as i64;
-    }
+    // At most a chapter's few pages of keys: they count as nothing.
+    conn.prepare_cached("DELETE FROM fact_page_unlogged WHERE page < ?1")?.execute([(chapter + 1) * PAGES])?;
+    rows += conn
+        .prepare_cached("DELETE FROM fact WHERE id IN (SELECT id FROM fact WHERE id < ?1 LIMIT ?2)")?
+        .execute((end, left))? as i64;
     Ok(Purged { rows: rows as u64, more: true })
 }

@@ -11,12 +11,15 @@ use crate::{Site, damage, receipts, space};
 const EVERY: Span = Span::secs(1);
 /// How often old rows are forgotten.
 const PURGE_EVERY: Span = Span::mins(5);
-/// Rows that one purge forgets at most, so that no mail waits for it.
-const PURGE_STEP: usize = 2000;
+/// Rows that one purge forgets at most, so that no mail waits for it; if there is more, the next round
+/// goes on.
+const PURGE_STEP: usize = 4000;
+/// How often new facts get the keys they are asked by.
+const KEYS_EVERY: Span = Span::secs(5);
 
 /// Runs until the server stops, then writes what still waits.
 pub async fn tend(site: Site, stop: Stop) {
-    let (mut purged, mut roomy) = (Now::default(), Now::default());
+    let (mut purged, mut roomy, mut keyed) = (Now::default(), Now::default(), Now::default());
     let mut damages = damage::Watch::default();
     let mut going = true;
     while going {
@@ -26,8 +29,18 @@ pub async fn tend(site: Site, stop: Stop) {
         if purge {
             purged = site.now();
         }
-        if let Err(error) = once(&site, purge && going).await {
-            tracing::warn!(%error, "notes beside the mail could not be written; they are tried again");
+        match once(&site, purge && going).await {
+            Ok(more) if more => purged = Now::default(),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "notes beside the mail could not be written; they are tried again");
+            }
+        }
+        if going && site.now().since(keyed) >= KEYS_EVERY {
+            keyed = site.now();
+            if let Err(error) = ledger::tend(site.store()).await {
+                tracing::warn!(%error, "new facts have no keys yet and are found more slowly; it is tried again");
+            }
         }
         if let Err(error) = damages.round(&site).await {
             tracing::warn!(%error, "what is damaged could not be noted; it is when it is met again");
@@ -39,12 +52,12 @@ pub async fn tend(site: Site, stop: Stop) {
     }
 }
 
-/// One round: writes what waits, and forgets what is old if `purge`.
-pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
+/// One round: writes what waits, and forgets what is old if `purge`; true if there is more to forget.
+pub async fn once(site: &Site, purge: bool) -> Result<bool, StoreError> {
     let (confirmed, asides, now) = (site.receipts().take(), site.take_asides(), site.now());
     let tallies = site.outbound().tallies().take();
     if confirmed.is_empty() && asides.is_empty() && tallies.is_empty() && !purge {
-        return Ok(());
+        return Ok(false);
     }
     let settings = site.settings();
     let bounds = ledger::Limits {
@@ -63,17 +76,15 @@ pub async fn once(site: &Site, purge: bool) -> Result<(), StoreError> {
             let oldest = tally::day(now).saturating_sub(tally::DAYS);
             spool::tls::purge(batch, oldest, now, PURGE_STEP)?;
             receipts::purge(batch, now)?;
-            ledger::purge(batch, &bounds, now, PURGE_STEP)?;
+            return Ok(ledger::purge(batch, &bounds, now, PURGE_STEP)?.more);
         }
-        Ok(())
+        Ok(false)
     });
-    if let Err(error) = written.await {
+    written.await.inspect_err(|_| {
         site.receipts().put_back(confirmed);
         site.outbound().tallies().put_back(tallies);
         for fact in asides {
             site.aside(fact);
         }
-        return Err(error);
-    }
-    Ok(())
+    })
 }
