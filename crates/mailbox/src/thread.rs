@@ -12,6 +12,9 @@ use store::{Batch, BodyId, Store, StoreError};
 
 use crate::{Hub, digest};
 
+/// How far back a parent is looked for, in runs of 65,536 bodies: four million messages.
+const RUNS_BACK: i64 = 64;
+
 /// What a message says of its thread, in hashes of identifiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Says {
@@ -98,13 +101,15 @@ fn resolved(conn: &Connection, body: BodyId, says: Says) -> Result<Option<u64>, 
     let (Some(first), true) = (says.first, says.alone) else { return Ok(says.root()) };
     // Only a parent in a mailbox of the same account counts: nobody learns what others got.
     let mut read = conn.prepare_cached(
-        "SELECT t.root FROM mb_thread t WHERE t.id = ?1 AND EXISTS (
+        "WITH RECURSIVE run(n) AS (SELECT max(0, (?2 >> 16) - ?3) UNION ALL
+             SELECT n + 1 FROM run WHERE n < (SELECT max(body) >> 16 FROM mb_thread))
+         SELECT t.root FROM run CROSS JOIN mb_thread t ON t.body >> 16 = run.n AND t.id = ?1 WHERE EXISTS (
              SELECT 1 FROM mb_message ours JOIN mb_folder o ON o.id = ours.folder
              JOIN mb_message theirs ON theirs.body = t.body JOIN mb_folder h ON h.id = theirs.folder
              WHERE ours.body = ?2 AND h.account = o.account)
          ORDER BY t.body LIMIT 1",
     )?;
-    let root: Option<i64> = read.query_row(params![first as i64, body.0], |r| r.get(0)).optional()?;
+    let root: Option<i64> = read.query_row(params![first as i64, body.0, RUNS_BACK], |r| r.get(0)).optional()?;
     Ok(Some(root.map_or(first, |root| root as u64)))
 }
 
