@@ -1,5 +1,7 @@
 //! Transcripts, mailboxes, queue and ledger, read once the scene is over.
 
+use std::collections::BTreeSet;
+
 use message::Head;
 use role_relay::bill::{Bill, Month};
 use role_relay::customers;
@@ -8,7 +10,10 @@ use stdx::Now;
 use store::{Store, StoreError};
 use words::AccountId;
 
-use crate::letters::token;
+use crate::Record;
+use crate::client::Handed;
+use crate::letters::{Letter, token};
+use crate::names::Asked;
 use crate::record::{Arrival, Contact, Notice, Refusal};
 use crate::scene::Scene;
 
@@ -16,6 +21,58 @@ use crate::scene::Scene;
 const PAGE: usize = 10_000;
 /// Facts of one scene at most.
 const FACTS_MAX: usize = 2_000_000;
+
+/// What whoever played the scene knows at its end.
+pub struct Played {
+    pub begin: Now,
+    pub end: Now,
+    pub letters: Vec<Letter>,
+    pub handed: Vec<Handed>,
+    pub asked: Vec<Asked>,
+    pub kills: u64,
+    pub answers: Vec<(usize, String)>,
+}
+
+/// The record of a scene that is over, but for what only one kind of stage can tell.
+pub async fn record(
+    scene: &Scene,
+    peers: &[Peer],
+    store: &Store,
+    played: Played,
+) -> Result<Record, StoreError> {
+    let (arrivals, refusals, contacts) = transcripts(scene, peers);
+    let facts = facts(store).await?;
+    let Played { begin, end, letters, handed, asked, kills, answers } = played;
+    Ok(Record {
+        begin,
+        end,
+        handed: complete(handed, &letters, end),
+        letters,
+        arrivals,
+        refusals,
+        contacts,
+        notices: notices(store, &facts).await?,
+        queued: queued(store).await?,
+        facts,
+        asked,
+        reports: Vec::new(),
+        bills: bills(store, end).await?,
+        routes: routes(store, end).await?,
+        kills,
+        answers,
+        memory_max: None,
+        tasks: None,
+    })
+}
+
+/// Letters that still had no answer at the end, but should have had one.
+fn complete(mut handed: Vec<Handed>, letters: &[Letter], end: Now) -> Vec<Handed> {
+    let known: BTreeSet<usize> = handed.iter().map(|h| h.letter).collect();
+    let open = letters.iter().enumerate().filter(|(n, l)| l.at < end && !known.contains(n));
+    handed.extend(open.map(|(letter, _)| Handed { letter, accepted: None, refused: None, tries: 0 }));
+    handed.sort_by_key(|h| h.letter);
+    handed
+}
 
 /// What the peers saw.
 pub fn transcripts(scene: &Scene, peers: &[Peer]) -> (Vec<Arrival>, Vec<Refusal>, Vec<Contact>) {

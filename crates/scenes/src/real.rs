@@ -26,7 +26,7 @@ use crate::names::Names;
 use crate::outcry::{Outcry, Reports};
 use crate::pace::PacedClock;
 use crate::scene::{Broken, Scene};
-use crate::stage::{Happening, complete, happenings};
+use crate::stage::{Happening, happenings};
 use crate::{Record, dnsd, gather, snds};
 
 /// Where ports are looked for.
@@ -233,30 +233,12 @@ impl Director<'_> {
         (kills, answers, peak): (u64, Vec<(usize, String)>, u64),
         end: Now,
     ) -> Result<Record, String> {
-        let says = |e: store::StoreError| format!("The store: {e}.");
         let store = open(&self.terms.data)?;
-        let (arrivals, refusals, contacts) = gather::transcripts(self.scene, &cast.peers);
-        let facts = gather::facts(&store).await.map_err(says)?;
-        Ok(Record {
-            begin: self.terms.begin,
-            end,
-            handed: complete(handed, &letters, end),
-            letters: letters.to_vec(),
-            arrivals,
-            refusals,
-            contacts,
-            notices: gather::notices(&store, &facts).await.map_err(says)?,
-            queued: gather::queued(&store).await.map_err(says)?,
-            facts,
-            asked: self.names.asked(),
-            reports: Vec::new(),
-            bills: gather::bills(&store, end).await.map_err(says)?,
-            routes: gather::routes(&store, end).await.map_err(says)?,
-            kills,
-            answers,
-            memory_max: Some(peak),
-            tasks: None,
-        })
+        let (begin, letters, asked) = (self.terms.begin, letters.to_vec(), self.names.asked());
+        let played = gather::Played { begin, end, letters, handed, asked, kills, answers };
+        let record = gather::record(self.scene, &cast.peers, &store, played).await;
+        let record = record.map_err(|e| format!("The store: {e}."))?;
+        Ok(Record { memory_max: Some(peak), ..record })
     }
 }
 

@@ -130,30 +130,12 @@ impl Stage<'_> {
         drive::first(stopping, clock.sleep_until(clock.now() + STOP)).await;
         let store = house.site.store().clone();
         table.iter().for_each(tokio::task::JoinHandle::abort);
-        let (arrivals, refusals, contacts) = gather::transcripts(scene, &cast.peers);
-        let facts = gather::facts(&store).await.map_err(says)?;
         let reports = reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let handed = handed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Record {
-            begin,
-            end,
-            handed: complete(handed, &letters, end),
-            letters: letters.to_vec(),
-            arrivals,
-            refusals,
-            contacts,
-            notices: gather::notices(&store, &facts).await.map_err(says)?,
-            queued: gather::queued(&store).await.map_err(says)?,
-            facts,
-            asked: self.names.asked(),
-            reports,
-            bills: gather::bills(&store, end).await.map_err(says)?,
-            routes: gather::routes(&store, end).await.map_err(says)?,
-            kills,
-            answers,
-            memory_max: None,
-            tasks: Some((before, after)),
-        })
+        let (letters, asked) = (letters.to_vec(), self.names.asked());
+        let played = gather::Played { begin, end, letters, handed, asked, kills, answers };
+        let record = gather::record(scene, &cast.peers, &store, played).await.map_err(says)?;
+        Ok(Record { reports, tasks: Some((before, after)), ..record })
     }
 
     /// Begins a life of our host over what it kept.
@@ -256,15 +238,6 @@ pub fn happenings(scene: &Scene) -> Vec<(Span, Happening)> {
     all.retain(|(at, _)| *at < scene.length);
     all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     all
-}
-
-/// Letters that still had no answer at the end, but should have had one.
-pub fn complete(mut handed: Vec<Handed>, letters: &[Letter], end: stdx::Now) -> Vec<Handed> {
-    let known: std::collections::BTreeSet<usize> = handed.iter().map(|h| h.letter).collect();
-    let open = letters.iter().enumerate().filter(|(n, l)| l.at < end && !known.contains(n));
-    handed.extend(open.map(|(letter, _)| Handed { letter, accepted: None, refused: None, tries: 0 }));
-    handed.sort_by_key(|h| h.letter);
-    handed
 }
 
 fn tasks() -> usize {
