@@ -7,7 +7,8 @@ import urllib.request
 
 import lab
 from lab import PORT_BASE, wait_for
-from relay import A, B, MX_PORT, Host, Names, Remote
+from names import Names
+from relay import A, B, MX_PORT, Host, Remote
 
 # Facts are told every 30 s.
 TOLD_S = 75
@@ -38,7 +39,7 @@ class Picky(Remote):
 
 class Farm:
     def __init__(self):
-        self.names = names = Names()
+        self.names = names = Names(PORT_BASE + 53, ttl=5)
         names.add("ok.example", "MX", "mx.ok.example")
         names.add("mx.ok.example", "A", "127.9.0.25")
         for n in range(1, 7):
@@ -67,7 +68,7 @@ helo = "relay.example"
 zone = "bl.example"
 %s""" % (relay_port, B, common)
         self.relay = Host("relay", relay_text)
-        relay_key = self.key(self.relay)
+        relay_key = self.relay.key()
         pin = self.relay.cli("customer", "pin").stdout.strip()
         self.mail = Host("mail", """host_name = "mx.home.example"
 [[listener]]
@@ -91,7 +92,7 @@ helo = "mx.home.example"
 trusted_networks = ["127.0.0.0/8"]
 plain_on_trusted_network = true
 """ % (self.mail_port, self.http, relay_port, pin, A, peer % ("relay.example", relay_key), common))
-        mail_key = self.key(self.mail)
+        mail_key = self.mail.key()
         with open(self.relay.conf, "a") as f:
             f.write(peer % ("mx.home.example", mail_key) + "url = \"http://127.0.0.1:%d/\"\n" % self.http)
         self.relay.start()
@@ -100,8 +101,6 @@ plain_on_trusted_network = true
         self.mail.cli("domain", "add", "home.example")
         self.mail.cli("account", "add", "ann@home.example", "--password-file", "-", stdin="secret\n")
 
-    def key(self, host):
-        return host.cli("link", "key").stdout.strip().split()[-1]
 
     def submit(self, token, to):
         """The id under which the mail host took it."""

@@ -11,14 +11,14 @@ import signal
 import socket
 import socketserver
 import ssl
-import subprocess
 import tempfile
 import threading
 import time
 import urllib.request
 
 import lab
-from lab import BINARY, PORT_BASE, run, wait_for
+from lab import PORT_BASE, run, wait_for
+from serving import Serving
 
 MANY = 1000
 
@@ -55,55 +55,20 @@ def titles(path):
     return [title for _, at, title, _ in Ntfy.heard if at == path]
 
 
-class Serving:
-    """A `postroad serve` of any role."""
+class Role(Serving):
+    """A host of any role, by its name."""
 
     def __init__(self, name, text):
-        self.dir = tempfile.mkdtemp(prefix="postroad-monitor-")
-        os.chmod(self.dir, 0o755)
-        self.name, self.conf = name, os.path.join(self.dir, "postroad.toml")
+        super().__init__("monitor")
+        self.name = name
         self.write(text)
-        self.process = None
 
     def write(self, text):
-        head = 'host_name = "%s"\ndata = "%s/data"\n' % (self.name, self.dir)
-        with open(self.conf, "w") as f:
-            f.write(head + text + '\n[log]\nfile = "%s/log"\n' % self.dir)
-
-    def log(self):
-        try:
-            with open(os.path.join(self.dir, "log")) as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
-    def start(self):
-        self.process = subprocess.Popen([BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                        stderr=open(os.path.join(self.dir, "err"), "ab"))
-        assert wait_for(lambda: "ready" in self.log(), 30), self.log() + open(os.path.join(self.dir, "err")).read()
+        super().write(self.framed("host_name = \"%s\"\n%s" % (self.name, text)))
 
     def cli(self, *args, as_json=False, timeout=120):
-        done = run([BINARY, *args, "--config", self.conf] + (["--json"] if as_json else []), timeout=timeout)
-        assert done.returncode == 0, (args, done.stdout, done.stderr)
+        done = self.order(*args, *(["--json"] if as_json else []), timeout=timeout)
         return json.loads(done.stdout) if as_json else done.stdout
-
-    def key(self):
-        return self.cli("link", "key").split()[-1]
-
-    def memory_kib(self):
-        """Now, and at its highest."""
-        with open("/proc/%d/status" % self.process.pid) as f:
-            found = dict(line.split(":", 1) for line in f)
-        return int(found["VmRSS"].split()[0]), int(found["VmHWM"].split()[0])
-
-    def close(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def get(port, path):
@@ -176,14 +141,14 @@ class Scene:
         text += '[[probe]]\nname = "old"\nkind = "http"\ntarget = "https://127.0.0.1:%d/"\n' % (PORT_BASE + 2)
         text += '[[probe]]\nname = "page"\nkind = "http"\ntarget = "http://127.0.0.1:%d/"\nexpect = "all is well"\n' % (PORT_BASE + 1)
         text += '[[probe]]\nname = "ping"\nkind = "ping"\ntarget = "127.0.0.1"\n'
-        looker = Serving("m1.example", text + self.ntfy("/farm"))
+        looker = Role("m1.example", text + self.ntfy("/farm"))
         looker.start()
         return looker
 
     def watch_host(self):
         """A mail host that reports to a monitor, and then dies."""
-        waiter = Serving("m2.example", 'role = "monitor"\n' + listener(PORT_BASE + 15))
-        host = Serving("mx.silent.example", '[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 26))
+        waiter = Role("m2.example", 'role = "monitor"\n' + listener(PORT_BASE + 15))
+        host = Role("mx.silent.example", '[[listener]]\nfront = "smtp"\naddress = "127.0.0.1:%d"\n' % (PORT_BASE + 26))
         peer = '[[peer]]\nname = "%s"\nkey = "%s"\n'
         waiter_key, host_key = waiter.key(), host.key()
         waiter.write('role = "monitor"\n' + listener(PORT_BASE + 15) + '[monitor]\nheartbeat = ["mx.silent.example"]\n'
@@ -209,7 +174,7 @@ class Scene:
             text += '[[probe]]\nname = "many.%d"\nkind = "%s"\ntarget = "%s"\n' % (n, kind, target)
         self.targets = Web(("0.0.0.0", PORT_BASE + 3), Ntfy)
         threading.Thread(target=self.targets.serve_forever, daemon=True).start()
-        many = Serving("m3.example", text + self.ntfy("/many"))
+        many = Role("m3.example", text + self.ntfy("/many"))
         many.start()
         self.many_began = time.monotonic()
         return many

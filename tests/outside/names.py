@@ -14,7 +14,7 @@ def data(kind, value):
     if kind == "A":
         return socket.inet_aton(value)
     if kind == "MX":
-        preference, host = value
+        preference, host = value if isinstance(value, tuple) else (10, value)
         return struct.pack(">H", preference) + wire_name(host)
     if kind == "TXT":
         raw = value.encode()
@@ -25,11 +25,14 @@ def data(kind, value):
 class Names:
     """`zones` maps (name, type) to a list of values; what is not in it does not exist."""
 
-    def __init__(self, port, zones):
-        self.zones = zones
+    def __init__(self, port, zones=None, ttl=60):
+        self.zones, self.ttl = zones or {}, ttl
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", port))
         threading.Thread(target=self.serve, daemon=True).start()
+
+    def add(self, name, kind, *values):
+        self.zones.setdefault((name.lower(), kind), []).extend(values)
 
     def serve(self):
         while True:
@@ -53,7 +56,7 @@ class Names:
         number = next(n for n, k in TYPES.items() if k == kind) if found else 0
         for value in found:
             raw = data(kind, value)
-            out += b"\xc0\x0c" + struct.pack(">HHIH", number, 1, 60, len(raw)) + raw
+            out += b"\xc0\x0c" + struct.pack(">HHIH", number, 1, self.ttl, len(raw)) + raw
         return out
 
     def close(self):

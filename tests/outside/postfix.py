@@ -5,28 +5,27 @@ import json
 import os
 import re
 import shutil
-import signal
 import smtplib
 import ssl
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
 import uuid
 
-from lab import BINARY, PORT_BASE, run, wait_for
+from lab import PORT_BASE, run, wait_for
 from names import Names
+from serving import Serving
 
 SMTP, SUBMISSIONS, IMAPS, POSTFIX, DNS = (PORT_BASE + n for n in (25, 65, 93, 70, 53))
 HOST, HERE, THERE = "mx.serve.example", "serve.example", "far.example"
 ANNA, PASSWORD = "anna@" + HERE, "a password of anna"
 
 
-class Farm:
+class Farm(Serving):
+    """A Postfix, and our host, which it sends to and takes mail from."""
+
     def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="postroad-postfix-")
-        os.chmod(self.dir, 0o755)
+        super().__init__("postfix")
         self.names = Names(DNS, {
             (THERE, "MX"): [(10, "mx." + THERE)], ("mx." + THERE, "A"): ["127.0.0.1"],
             (THERE, "TXT"): ["v=spf1 ip4:127.0.0.1 -all"], (HERE, "MX"): [(10, HOST)], (HOST, "A"): ["127.0.0.1"],
@@ -34,17 +33,8 @@ class Farm:
         self.serve()
         self.postfix()
 
-    def path(self, *parts):
-        return os.path.join(self.dir, *parts)
-
-    def put(self, name, text):
-        with open(self.path(name), "w") as f:
-            f.write(text)
-        return self.path(name)
-
     def serve(self):
-        self.conf = self.put("postroad.toml", """host_name = "%s"
-data = "%s/data"
+        self.write(self.framed("""host_name = "%s"
 [[listener]]
 front = "smtp"
 address = "127.0.0.1:%d"
@@ -60,15 +50,9 @@ tls = "implicit"
 remote_port = %d
 [dns]
 servers = ["127.0.0.1:%d"]
-[log]
-file = "%s/log"
-""" % (HOST, self.dir, SMTP, SUBMISSIONS, IMAPS, POSTFIX, DNS, self.dir))
-        self.process = subprocess.Popen([BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                        stderr=open(self.path("err"), "ab"))
-        assert wait_for(lambda: "ready" in self.read("log"), 20), self.read("log") + self.read("err")
-        self.cli("domain", "add", HERE)
-        self.cli("account", "add", ANNA, "--password-file", self.put("pw", PASSWORD + "\n"))
-        self.ca = self.path("data", "tls", "ca.pem")
+""" % (HOST, SMTP, SUBMISSIONS, IMAPS, POSTFIX, DNS)))
+        self.start()
+        self.person(HERE, ANNA, PASSWORD)
 
     def postfix(self):
         """A Postfix of its own: configuration, queue and log in our folder, no program of the system's touched."""
@@ -164,20 +148,11 @@ postlog   unix-dgram n - n - 1 postlogd
                     "hash:" + self.path("postfix", name)])
         assert done.returncode == 0, done.stderr
 
-    def read(self, name):
-        try:
-            with open(self.path(name), errors="replace") as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
     def cli(self, *args):
-        done = run([BINARY, *args, "--config", self.conf])
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.order(*args).stdout
 
     def walk(self, address):
-        return json.loads(self.cli("why", address, "--json"))
+        return self.json("why", address)
 
     def facts(self, address, kind):
         return [f for f in self.walk(address) if f["kind"] == kind]
@@ -223,7 +198,7 @@ postlog   unix-dgram n - n - 1 postlogd
             return [t for t in texts if token.encode() in t]
         return wait_for(look, wait_s, 0.2)
 
-    def log(self, queue_id, words, wait_s=20):
+    def line(self, queue_id, words, wait_s=20):
         def look():
             return [line for line in self.read("mail.log").splitlines() if queue_id in line and words in line]
         found = wait_for(look, wait_s, 0.2)
@@ -232,10 +207,8 @@ postlog   unix-dgram n - n - 1 postlogd
 
     def close(self):
         run(["postfix", "-c", self.path("postfix"), "stop"])
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
         self.names.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        super().close()
 
 
 def letter(token, sender, to, body=None, subject="a letter"):
@@ -257,7 +230,7 @@ def test_postfix_sends_to_us_over_verified_tls_byte_for_byte(farm):
     tok = token()
     body = "Grüße, 8-bit, a dot:\r\n.\r\n..two\r\nend without newline fix\r\n".encode() + b"\xff\xfe raw\r\n"
     queue_id = farm.from_there(letter(tok, "sender@" + THERE, ANNA, body), [ANNA], options=["BODY=8BITMIME"])
-    line = farm.log(queue_id, "status=sent")[0]
+    line = farm.line(queue_id, "status=sent")[0]
     assert "250 2.0.0 m=" in line, line
     assert "Verified TLS connection established to" in farm.read("mail.log") or \
         "Trusted TLS connection established to" in farm.read("mail.log"), farm.read("mail.log")[-2000:]
@@ -273,9 +246,9 @@ def test_an_unknown_recipient_among_several_comes_back_from_postfix(farm):
     tok = token()
     farm.cli("alias", "add", "info@" + HERE, ANNA) if "info@" not in farm.cli("alias", "list") else None
     queue_id = farm.from_there(letter(tok, "sender@" + THERE, ANNA), [ANNA, "info@" + HERE, "nobody@" + HERE])
-    bounced = farm.log(queue_id, "status=bounced")[0]
+    bounced = farm.line(queue_id, "status=bounced")[0]
     assert "nobody@" + HERE in bounced and "550 5.1.1" in bounced, bounced
-    assert len(farm.log(queue_id, "status=sent")) == 2
+    assert len(farm.line(queue_id, "status=sent")) == 2
     assert len(farm.inbox(tok)) >= 1
     notice = farm.maildir("sender", "nobody@" + HERE)
     assert notice and b"550 5.1.1" in notice[0], "Postfix told its sender"
@@ -286,7 +259,7 @@ def test_five_megabytes_arrive_whole(farm):
     line = ("0123456789" * 7 + "\r\n").encode()
     body = tok.encode() + b"\r\n" + line * (5 * 1024 * 1024 // len(line))
     queue_id = farm.from_there(letter(tok, "sender@" + THERE, ANNA, body), [ANNA])
-    farm.log(queue_id, "status=sent", 60)
+    farm.line(queue_id, "status=sent", 60)
     got = farm.inbox(tok, 60)[0]
     assert body_of(got) == body.replace(b"\r\n", b"\n"), (len(got), len(body))
 

@@ -1,69 +1,22 @@
 """A relay of ours on a second host, its customers, and somebody else's relay: R37, the hop, R49."""
 import base64
 import hashlib
-import json
 import os
-import shutil
-import signal
 import smtplib
-import socket
 import socketserver
 import ssl
-import struct
 import subprocess
 import tempfile
 import threading
 import time
 
 import lab
-from lab import BINARY, PORT_BASE, run, wait_for
+from lab import PORT_BASE, wait_for
+from names import Names
+from serving import Serving
 
 MX_PORT = PORT_BASE + 25
 A, B = "127.1.0.36", "127.1.0.23"
-
-
-class Names:
-    """A name server of a few answers, on loopback."""
-
-    def __init__(self):
-        self.table = {}
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", PORT_BASE + 53))
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def add(self, name, kind, *values):
-        self.table.setdefault((name.lower(), kind), []).extend(values)
-
-    def serve(self):
-        while True:
-            try:
-                packet, peer = self.socket.recvfrom(4096)
-            except OSError:
-                return
-            self.socket.sendto(self.answer(packet), peer)
-
-    def answer(self, packet):
-        labels, at = [], 12
-        while packet[at]:
-            labels.append(packet[at + 1:at + 1 + packet[at]].decode())
-            at += packet[at] + 1
-        name, kind = ".".join(labels).lower(), struct.unpack(">H", packet[at + 1:at + 3])[0]
-        question = packet[12:at + 5]
-        values = [self.encode(kind, v) for v in self.table.get((name, {1: "A", 15: "MX", 16: "TXT", 12: "PTR", 5: "CNAME"}.get(kind)), [])]
-        known = any(n == name for n, _ in self.table)
-        flags = 0x8180 if known else 0x8183
-        head = packet[:2] + struct.pack(">HHHHH", flags, 1, len(values), 0, 0)
-        return head + question + b"".join(b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 5, len(v)) + v for v in values)
-
-    def encode(self, kind, value):
-        wire = lambda n: b"".join(bytes([len(l)]) + l.encode() for l in n.split(".")) + b"\0"
-        if kind == 1:
-            return socket.inet_aton(value)
-        if kind == 15:
-            return struct.pack(">H", 10) + wire(value)
-        if kind == 16:
-            return bytes([len(value)]) + value.encode()
-        return wire(value)
 
 
 class Remote(socketserver.ThreadingTCPServer):
@@ -135,52 +88,20 @@ class RemoteSession(socketserver.StreamRequestHandler):
                 self.say("250 ok")
 
 
-class Host:
+class Host(Serving):
     def __init__(self, name, text):
-        self.dir = tempfile.mkdtemp(prefix="postroad-%s-" % name)
-        self.conf = os.path.join(self.dir, "postroad.toml")
-        with open(self.conf, "w") as f:
-            f.write("data = \"%s/data\"\n%s\n[log]\nlevel = \"info\"\nfile = \"%s/log\"\n" % (self.dir, text, self.dir))
-
-    def start(self):
-        self.process = subprocess.Popen([BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                        stderr=open(os.path.join(self.dir, "err"), "ab"))
-        before = self.log().count("ready")
-        assert wait_for(lambda: self.log().count("ready") > before, 30), self.log() + open(os.path.join(self.dir, "err")).read()
-
-    def log(self):
-        try:
-            return open(os.path.join(self.dir, "log")).read()
-        except FileNotFoundError:
-            return ""
+        super().__init__(name)
+        self.write(self.framed(text, "level = \"info\"\n"))
 
     def cli(self, *args, check=True, stdin=None):
-        done = subprocess.run([BINARY, *args, "--config", self.conf], capture_output=True, text=True, timeout=60, input=stdin)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def json(self, *args):
-        return json.loads(self.cli(*args, "--json").stdout)
-
-    def kill9(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                self.kill9()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        return self.order(*args, check=check, stdin=stdin)
 
 
 class Farm:
     """A relay, and a mail host that sends through it."""
 
     def __init__(self):
-        self.names = Names()
+        self.names = Names(PORT_BASE + 53, ttl=5)
         self.names.add("far.example", "MX", "mx.far.example")
         self.names.add("mx.far.example", "A", "127.9.0.25")
         self.names.add("relay.example", "A", "127.0.0.1")

@@ -7,21 +7,18 @@ import signal
 import smtplib
 import socket
 import ssl
-import subprocess
-import tempfile
 import time
 
 import lab
 from lab import BINARY, PORT_BASE, run, wait_for
+from serving import Serving
 
 
-class Host:
-    """A `postroad serve` with a configuration of its own."""
+class Host(Serving):
+    """A mail host with three ports."""
 
     def __init__(self, extra="", sockets=(), tls=True):
-        self.dir = tempfile.mkdtemp(prefix="postroad-serve-")
-        os.chmod(self.dir, 0o755)
-        self.conf = os.path.join(self.dir, "postroad.toml")
+        super().__init__("serve")
         self.smtp, self.imap, self.imaps = PORT_BASE + 25, PORT_BASE + 43, PORT_BASE + 93
         self.sockets = sockets
         self.text = """host_name = "mx.serve.example"
@@ -42,54 +39,27 @@ file = "%s/log"
 budget = "1 MiB"
 """ % (self.dir, extra, self.smtp, self.imap, self.imaps, self.dir)
         self.write(self.text)
-        self.process = None
-
-    def write(self, text):
-        with open(self.conf, "w") as f:
-            f.write(text)
 
     def start(self):
-        env, pass_fds, before = dict(os.environ), (), None
-        if self.sockets:
-            held = [s.fileno() for s in self.sockets]
+        if not self.sockets:
+            return super().start()
+        held = [s.fileno() for s in self.sockets]
 
-            def before():  # runs in the child: the sockets become 3, 4, …
-                for i, fd in enumerate(held):
-                    os.dup2(fd, 100 + i)
-                for i in range(len(held)):
-                    os.dup2(100 + i, 3 + i, inheritable=True)
-                    os.close(100 + i)
-            env["LISTEN_FDS"] = str(len(held))
-            # LISTEN_PID must name the process itself, so a shell says it and becomes it.
-            command = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh", BINARY, "serve", "--config", self.conf]
-            self.process = subprocess.Popen(command, env=env, preexec_fn=before, close_fds=False,
-                                            stdout=subprocess.DEVNULL, stderr=open(os.path.join(self.dir, "err"), "ab"))
-        else:
-            self.process = subprocess.Popen([BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                            stderr=open(os.path.join(self.dir, "err"), "ab"))
-        assert wait_for(lambda: "ready" in self.log(), 20), self.log() + self.err()
-
-    def log(self):
-        try:
-            with open(os.path.join(self.dir, "log")) as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
-    def err(self):
-        with open(os.path.join(self.dir, "err")) as f:
-            return f.read()
+        def before():  # runs in the child: the sockets become 3, 4, …
+            for i, fd in enumerate(held):
+                os.dup2(fd, 100 + i)
+            for i in range(len(held)):
+                os.dup2(100 + i, 3 + i, inheritable=True)
+                os.close(100 + i)
+        # LISTEN_PID must name the process itself, so a shell says it and becomes it.
+        command = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh", BINARY, "serve", "--config", self.conf]
+        super().start(command, env=dict(os.environ, LISTEN_FDS=str(len(held))), preexec_fn=before, close_fds=False)
 
     def cli(self, *args, check=True):
-        done = run([BINARY, *args, "--config", self.conf])
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
+        return self.order(*args, check=check)
 
     def people(self):
-        self.cli("domain", "add", "serve.example")
-        with open(os.path.join(self.dir, "pw"), "w") as f:
-            f.write("a password\n")
-        self.cli("account", "add", "anna@serve.example", "--password-file", os.path.join(self.dir, "pw"))
+        self.person("serve.example", "anna@serve.example", "a password")
 
     def greeting(self):
         with socket.create_connection(("127.0.0.1", self.smtp), 5) as s:
@@ -100,16 +70,6 @@ budget = "1 MiB"
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with socket.create_connection(("127.0.0.1", self.imaps), 5) as s, context.wrap_socket(s) as t:
             return t.getpeercert(True), t.recv(200)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
-        return self.process.returncode if self.process else None
-
-    def close(self):
-        self.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def with_host(**kw):

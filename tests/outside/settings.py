@@ -5,18 +5,15 @@ import imaplib
 import json
 import os
 import poplib
-import shutil
-import signal
 import smtplib
 import socket
 import ssl
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
 
-from lab import BINARY, PORT_BASE, run, wait_for
+from lab import PORT_BASE, wait_for
+from serving import Serving
 
 SMTP, SUBMISSION, SUBMISSIONS, IMAP, IMAPS, POP3, POP3S = (PORT_BASE + n for n in (25, 87, 65, 44, 93, 11, 95))
 HOST, DOMAIN = "mx.settings.example", "settings.example"
@@ -30,35 +27,18 @@ tls_on_any_port = true
 """
 
 
-class Host:
+class Host(Serving):
     def __init__(self, extra=""):
-        self.dir = tempfile.mkdtemp(prefix="postroad-settings-")
-        self.conf = os.path.join(self.dir, "postroad.toml")
+        super().__init__("settings")
         listeners = "".join("[[listener]]\nfront = \"%s\"\naddress = \"127.0.0.1:%d\"\ntls = \"%s\"\n" % one for one in (
             ("smtp", SMTP, "starttls"), ("submission", SUBMISSION, "starttls"), ("submission", SUBMISSIONS, "implicit"),
             ("imap", IMAP, "starttls"), ("imap", IMAPS, "implicit"), ("pop3", POP3, "starttls"), ("pop3", POP3S, "implicit")))
-        with open(self.conf, "w") as f:
-            f.write("host_name = \"%s\"\ndata = \"%s/data\"\n%s%s[log]\nfile = \"%s/log\"\n" % (HOST, self.dir, listeners, extra, self.dir))
-        self.process = subprocess.Popen([BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                        stderr=open(os.path.join(self.dir, "err"), "ab"))
-        assert wait_for(lambda: "ready" in self.log(), 30), self.log() + open(os.path.join(self.dir, "err")).read()
-        with open(os.path.join(self.dir, "pw"), "w") as f:
-            f.write(PASSWORD + "\n")
-        self.cli("domain", "add", DOMAIN)
-        self.cli("account", "add", ANNA, "--password-file", os.path.join(self.dir, "pw"))
-        self.ca = os.path.join(self.dir, "data", "tls", "ca.pem")
-
-    def log(self):
-        try:
-            with open(os.path.join(self.dir, "log")) as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
+        self.write(self.framed("host_name = \"%s\"\n%s%s" % (HOST, listeners, extra)))
+        self.start()
+        self.person(DOMAIN, ANNA, PASSWORD)
 
     def cli(self, *args):
-        done = run([BINARY, *args, "--config", self.conf])
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.order(*args).stdout
 
     def tls(self):
         context = ssl.create_default_context(cafile=self.ca)
@@ -66,12 +46,7 @@ class Host:
         return context
 
     def logins(self, *args):
-        return json.loads(self.cli("logins", "--json", *args))
-
-    def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        return self.json("logins", *args)
 
 
 # -- the twelve clients: each ends quietly if it got what it wants, and raises otherwise -----------

@@ -12,13 +12,11 @@ import http.server
 import json
 import os
 import re
-import shutil
 import smtplib
 import socket
 import socketserver
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -30,6 +28,7 @@ import icalendar
 
 import lab
 from kit.status import Site, free_port
+from serving import Serving
 
 
 class Relay(socketserver.ThreadingTCPServer):
@@ -435,12 +434,12 @@ class Watcher(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class MailHost:
+class MailHost(Serving):
     """A mail host under `postroad serve` that tells a site, and somebody who is not there, how it stands."""
 
     def __init__(self, stage, base):
-        self.dir = tempfile.mkdtemp(prefix="postroad-status-mail-")
-        self.conf, self.port, self.process = os.path.join(self.dir, "postroad.toml"), free_port(base), None
+        super().__init__("status-mail")
+        self.port = free_port(base)
         self.text = """host_name = "mx1.demo.example"
 data = "%s/data"
 [[listener]]
@@ -466,38 +465,19 @@ relay_tls = "none"
 network = "one data centre"
 """ % (self.dir, self.port, stage.names.server_address[1], self.dir, stage.bad.server_address[1], stage.bad.server_address[1])
         self.write("")
-        self.key = self.cli("link", "key").split()[-1]
 
     def write(self, more):
-        with open(self.conf, "w") as f:
-            f.write(self.text + more)
+        super().write(self.text + more)
 
     def cli(self, *args, check=True):
-        done = subprocess.run([lab.BINARY, *args, "--config", self.conf], text=True, capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
-        assert not check or done.returncode == 0, (args, done.stdout, done.stderr)
-        return done.stdout
-
-    def log(self):
-        path = os.path.join(self.dir, "log")
-        return open(path).read() if os.path.exists(path) else ""
-
-    def start(self):
-        self.process = subprocess.Popen([lab.BINARY, "serve", "--config", self.conf], stdout=subprocess.DEVNULL,
-                                        stderr=open(os.path.join(self.dir, "err"), "ab"), stdin=subprocess.DEVNULL)
-        assert lab.wait_for(lambda: "ready" in self.log(), 40), self.log() + open(os.path.join(self.dir, "err")).read()
-
-    def close(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(40)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        return self.order(*args, check=check).stdout
 
 
 def test_a_mail_host_tells_the_site_itself_and_notices_who_does_not_answer(stage):
     host = MailHost(stage, lab.PORT_BASE + 90)
     watcher = http.server.ThreadingHTTPServer(("127.0.0.1", free_port(lab.PORT_BASE + 96)), Watcher)
     threading.Thread(target=watcher.serve_forever, daemon=True).start()
-    site = Site(free_port(lab.PORT_BASE + 92), extra='[[peer]]\nname = "mx1.demo.example"\nkey = "%s"\n' % host.key)
+    site = Site(free_port(lab.PORT_BASE + 92), extra='[[peer]]\nname = "mx1.demo.example"\nkey = "%s"\n' % host.key())
     try:
         public = subprocess.run([lab.BINARY, "link", "key", "--config", site.config], text=True, capture_output=True, timeout=60).stdout.split()[-1]
         peer = '[[peer]]\nname = "%s"\nkey = "%s"\nurl = "http://127.0.0.1:%d/"\n'

@@ -57,7 +57,7 @@ fn scripts(root: &Path, names: &[String]) -> Vec<PathBuf> {
         .flatten()
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "py"))
-        .filter(|p| p.file_stem().is_some_and(|s| s != "lab" && s != "names"))
+        .filter(|p| p.file_stem().is_some_and(|s| !matches!(s.to_str(), Some("lab" | "names" | "serving"))))
         .filter(|p| names.is_empty() || names.iter().any(|n| p.file_stem().is_some_and(|s| s == n.as_str())))
         .collect();
     found.sort();
