@@ -109,7 +109,7 @@ pub(crate) fn newest_first(conn: &Connection, chapter: i64, key: &Key<'_>) -> Re
 /// Makes the keys of chapters that have become full. Call it every few seconds; what a glance does not
 /// show yet may be made once more, to the same end.
 pub async fn tend(store: &Store) -> Result<(), StoreError> {
-    let mut made: Vec<(i64, Vec<Vec<u8>>)> = Vec::new();
+    let mut made: Vec<Chapter> = Vec::new();
     while made.len() < TURN {
         let from = made.last().map(|(chapter, _)| chapter + 1);
         let Some(next) = store.glance(|conn| next(conn, from))? else { break };
@@ -132,8 +132,11 @@ pub async fn tend(store: &Store) -> Result<(), StoreError> {
     store.commit(Vec::new(), put).await
 }
 
+/// A chapter and its pages.
+type Chapter = (i64, Vec<Vec<u8>>);
+
 /// The first full chapter from `from` on, or behind those that have their keys; and its pages.
-fn next(conn: &Connection, from: Option<i64>) -> Result<Option<(i64, Vec<Vec<u8>>)>, StoreError> {
+fn next(conn: &Connection, from: Option<i64>) -> Result<Option<Chapter>, StoreError> {
     let done: Option<i64> =
         conn.prepare_cached("SELECT max(page) FROM fact_page_unlogged")?.query_row([], |r| r.get(0))?;
     let ends: (Option<i64>, Option<i64>) = conn

@@ -8,6 +8,9 @@ use super::steps::Counts;
 
 /// Debian package and a file that is there once it is installed.
 const DEBIAN: &[(&str, &str)] = &[
+    // What builds SQLite, ring and jemalloc.
+    ("gcc", "/usr/bin/gcc"),
+    ("make", "/usr/bin/make"),
     ("swaks", "/usr/bin/swaks"),
     ("libnet-ssleay-perl", "/usr/share/doc/libnet-ssleay-perl"),
     ("libauthen-sasl-perl", "/usr/share/doc/libauthen-sasl-perl"),
