@@ -103,7 +103,7 @@ async fn a_fact_is_found_before_and_after_its_chapter_has_keys() {
     let anna = a("anna@example.org");
     let joanna = a("joanna@example.org");
     let fact = |n: u64| {
-        let who = if n % 2 == 0 { &anna } else { &joanna };
+        let who = if n.is_multiple_of(2) { &anna } else { &joanna };
         let fact = Fact::new("k", Now(n)).session(SessionId(n)).message(MessageId(n / 2));
         fact.attempt(AttemptId(n)).header(&format!("<{n}@h>")).about(who)
     };

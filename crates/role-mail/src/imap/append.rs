@@ -124,7 +124,7 @@ impl Desk {
         let (mut heads, mut bodies, mut summaries) = (Vec::new(), Vec::new(), Vec::new());
         for (head, sealed) in appending.done {
             heads.push((head, sealed.len()));
-            summaries.push(sealed.small().map(|text| mailbox::digest::packed(text)));
+            summaries.push(sealed.small().map(mailbox::digest::packed));
             bodies.push(sealed);
         }
         let write = move |batch: &mut store::Batch<'_>| {
