@@ -79,7 +79,9 @@ fn logged_in() -> (Arc<Settings>, Server, Now) {
     assert_eq!(server.parcel(), None, "nobody is logged in");
     for command in ["a LOGIN joe pw\r\n", "b SELECT INBOX\r\n"] {
         server.received(now, command.as_bytes());
-        assert_eq!(server.parcel(), None, "a greeting or an answer was not said yet");
+        let unread = server.parcel().map(|parcel| parcel.unread);
+        let begun = server.who.is_some().then(|| command.as_bytes().to_vec());
+        assert_eq!(unread, begun, "who is logged in takes a command along that was not begun");
         settle(&mut server, now);
     }
     (settings, server, now)
@@ -108,12 +110,12 @@ fn said(server: &mut Server, now: Now) -> String {
 #[test]
 fn a_session_in_the_middle_of_a_literal_is_not_described() {
     let (_, mut server, now) = logged_in();
-    for text in ["c SEARCH TEXT {10}\r\n", "abc"] {
+    for text in ["c ID (\"name\" {10}\r\n", "abc"] {
         server.received(now, text.as_bytes());
         settle(&mut server, now);
         assert_eq!(server.parcel(), None, "{text}");
     }
-    server.received(now, b"defghij\r\n");
+    server.received(now, b"defghij)\r\n");
     settle(&mut server, now);
     assert!(server.parcel().is_some(), "the command is over");
     server.received(now, b"d APPEND INBOX {5}\r\n");
@@ -133,6 +135,18 @@ fn half_a_line_is_read_to_its_end_in_the_next_process() {
     assert_eq!(said(&mut next, now), "", "nobody is greeted twice");
     next.received(now, b"OP\r\n");
     assert_eq!(said(&mut next, now), "? Sync\nc OK NOOP completed\r\n");
+}
+
+#[test]
+fn a_command_nobody_looked_at_yet_is_answered_in_the_next_process() {
+    let (settings, mut server, now) = logged_in();
+    server.received(now, b"c NOOP\r\nd NO");
+    let parcel = server.parcel().expect("nothing was begun");
+    let mut next = Server::resume(settings, SessionId(1), Box::default(), parcel).expect("goes on");
+    next.opened(now);
+    assert_eq!(said(&mut next, now), "? Sync\nc OK NOOP completed\r\n");
+    next.received(now, b"OP\r\n");
+    assert_eq!(said(&mut next, now), "? Sync\nd OK NOOP completed\r\n");
 }
 
 #[test]
