@@ -6,7 +6,8 @@
 
 use drive::{First, Stop};
 use route::board::{self, Change, Errand, Subject, Word};
-use route::dnsbl::{Answer, ListFacts};
+use route::dnsbl::{Answer, LISTS_THE_WORLD, ListFacts};
+use route::lists::CITED;
 use route::{Alert, Event, EventKind, News};
 use stdx::Span;
 use tokio::task::JoinSet;
@@ -55,7 +56,13 @@ pub async fn watch(site: Site, stop: Stop) {
 
 fn watched(site: &Site) -> (Vec<ListFacts>, Vec<Subject>) {
     let settings = site.settings();
-    (settings.lists.clone(), board::subjects(&egresses(&settings)))
+    let mut lists = settings.lists.clone();
+    // Who asks no lists at all asks none that others name either.
+    if !lists.is_empty() {
+        let cited = route::cited_zones(&site.outbound().routes(), &lists, site.now());
+        lists.extend(cited);
+    }
+    (lists, board::subjects(&egresses(&settings)))
 }
 
 /// Asks what was not asked for `every`, and takes the answers.
@@ -113,22 +120,16 @@ fn take(site: &Site, errand: &Errand, proof: [Answer; 2], ours: Vec<Answer>) {
         let mut board = site.outbound().board();
         let changes = board.take(errand, proof, ours, now);
         let zone = &errand.list.zone;
-        let mut words: Vec<(String, Word)> = Vec::new();
+        let mut words: Vec<(String, News)> = Vec::new();
         for egress in errand.asks.iter().flat_map(|(s, _)| &s.egresses) {
-            if let Some(word) = board.word_on(zone, egress).filter(|_| !errand.list.of_domains) {
-                words.push((egress.clone(), word));
+            if let Some(news) = board.news_on(zone, egress).filter(|_| !errand.list.of_domains) {
+                words.push((egress.clone(), news));
             }
         }
         (changes, words)
     };
     let mut events: Vec<Event> = Vec::new();
-    for (egress, word) in words {
-        let news = match word {
-            Word::Listed => News::Listed,
-            Word::Clean => News::Clean,
-            // A list that names neighbours says nothing of us: only replies that cite it count.
-            Word::Neighbours | Word::Unusable => News::Unusable,
-        };
+    for (egress, news) in words {
         let mut routes = site.outbound().routes();
         let learned = route::learn_list(&mut routes, &errand.list.zone, &egress, news, now);
         // That it is listed is told below with the address; here, what it did to routes.
@@ -142,7 +143,8 @@ pub(crate) fn announce(site: &Site, changes: &[Change], more: Vec<Event>) {
     let mut events: Vec<Event> = changes.iter().filter_map(event).collect();
     events.extend(more);
     landing::audit(site, &events, None);
-    for change in changes.iter().filter(|c| c.seen.word == Word::Listed) {
+    // Of a list that only a refusal cited, the refusal told already.
+    for change in changes.iter().filter(|c| c.seen.word == Word::Listed && c.seen.list != CITED) {
         let seen = &change.seen;
         let says = format!(
             "{} lists {} ({}): {}; to be taken off: {}",
@@ -160,6 +162,10 @@ pub(crate) fn announce(site: &Site, changes: &[Change], more: Vec<Event>) {
 fn event(change: &Change) -> Option<Event> {
     let seen = &change.seen;
     let (zone, subject) = (&seen.zone, &seen.subject);
+    // What a refusal cites need not be a list that anybody may ask.
+    if seen.list == CITED && seen.word == Word::Unusable && seen.rule != LISTS_THE_WORLD {
+        return None;
+    }
     let (kind, says) = match (seen.word, change.before) {
         (Word::Listed, _) if !change.of_address => (
             EventKind::NameListed,

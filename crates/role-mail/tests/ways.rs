@@ -115,10 +115,14 @@ fn settings() -> Settings {
 }
 
 async fn farm(settings: Settings) -> Farm {
+    farm_at(settings, &[ip(A), ip(B)]).await
+}
+
+async fn farm_at(settings: Settings, sources: &[IpAddr]) -> Farm {
     let city = City::new(3);
     let asked = Arc::new(Mutex::new(BTreeMap::new()));
     let gauge = Gauge { zones: city.zones.clone(), asked: asked.clone(), clock: city.clock() };
-    let world = World { dns: Arc::new(gauge), ..city.world(&[ip(A), ip(B)]) };
+    let world = World { dns: Arc::new(gauge), ..city.world(sources) };
     let store = Store::in_memory(store::Settings::default(), &role_mail::schemas()).expect("a store");
     let site = Site::new(world, store, settings);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -295,6 +299,31 @@ async fn a_list_that_comes_back_and_a_listed_name_leave_whole_audit_lines() {
     zones.ip("mx.example.names.bl.example", ip("127.0.0.2"));
     farm.pass(Span::hours(2)).await;
     farm.audited(&["route.list_unusable", "route.list_usable", "route.name_listed"]).await;
+}
+
+// F7: nobody watches the list that a refusal cites, and it has died and lists the world.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_a_refusal_cites_is_asked_and_found_out() {
+    let mut set = settings();
+    let (a, b) = ("5.75.130.25", "5.75.131.30");
+    set.egresses = vec![egress("A", a), egress("B", b)];
+    let farm = farm_at(set, &[ip(a), ip(b)]).await;
+    let refusing = Manners::friendly("mx.far.example").with(sim::Rule::Say {
+        at: sim::Stage::Rcpt,
+        sources: Vec::new(),
+        reply: "554 5.7.1 Service unavailable; Client host [{ip}] blocked using own.dead.bl.example".into(),
+    });
+    let far = farm.neighbour("far.example", "203.0.113.5", refusing).await;
+    farm.send("bob@far.example").await;
+    farm.pass(Span::hours(5)).await;
+    assert_eq!(farm.word("own.dead.bl.example", a), Some(Word::Unusable), "asked since it was cited");
+    let found = farm.told("route.list_unusable");
+    let ours = |t: &&String| t.contains("own.dead.bl.example");
+    assert!(found.iter().filter(ours).all(|t| t.contains("answers for everything")), "{found:?}");
+    assert_eq!(found.iter().filter(ours).count(), 2, "{found:?}");
+    far.behave(Manners::friendly("mx.far.example"));
+    farm.pass(Span::hours(1)).await;
+    assert_eq!(far.got().len(), 1, "kept beyond the four hours, and taken in the end");
 }
 
 // R49, and what a relay of ours says over link.

@@ -13,6 +13,7 @@ use stdx::{Now, Span};
 
 use crate::dnsbl::{self, Answer, Finding, ListFacts, Round, Weight};
 use crate::egress::{Egress, Kind};
+use crate::lists::News;
 
 /// A round begins so often: a listing and its end are seen within ten minutes.
 pub const EVERY: Span = Span::mins(6);
@@ -287,6 +288,19 @@ impl Board {
     /// Everything known, by list and subject; what is watched no longer is left out.
     pub fn rows(&self, now: Now) -> Vec<Seen> {
         self.seen.values().filter(|s| now.since(Now(s.at)) < Span::hours(1)).cloned().collect()
+    }
+
+    /// What routes are to hear of one list and one way out.
+    pub fn news_on(&self, zone: &str, egress: &str) -> Option<News> {
+        let of = |seen: &Seen| seen.zone == zone && seen.egresses.iter().any(|e| e == egress);
+        let world = || self.seen.values().any(|s| of(s) && s.rule == dnsbl::LISTS_THE_WORLD);
+        Some(match self.word_on(zone, egress)? {
+            Word::Listed => News::Listed,
+            Word::Clean => News::Clean,
+            Word::Unusable if world() => News::World,
+            // A list that names neighbours says nothing of us: only replies that cite it count.
+            Word::Neighbours | Word::Unusable => News::Unusable,
+        })
     }
 
     /// What lists say of one way out, worst first: `Listed` if any of its addresses is.

@@ -301,6 +301,9 @@ pub fn question(ip: IpAddr, zone: &str) -> String {
     }
 }
 
+/// The rule of a list that answers for everything.
+pub const LISTS_THE_WORLD: &str = "dnsbl.lists_the_world";
+
 /// Judges a round.
 pub fn judge(list: &ListFacts, round: &Round) -> Verdict<Finding> {
     let unusable = |rule, says: String| {
@@ -309,7 +312,7 @@ pub fn judge(list: &ListFacts, round: &Round) -> Verdict<Finding> {
     let listed = |answer: &Answer| matches!(answer, Answer::Records(r) if r.iter().any(|a| a.octets()[0] == 127 && !is_error(*a)));
     if matches!(&round.must_not_be, Answer::Records(r) if !r.is_empty()) {
         return unusable(
-            "dnsbl.lists_the_world",
+            LISTS_THE_WORLD,
             "127.0.0.1 is listed: this list answers for everything".to_owned(),
         );
     }

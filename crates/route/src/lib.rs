@@ -36,7 +36,7 @@ pub use classify::{check_replies, classify};
 pub use egress::{Dmarc, Egress, Kind, Sender, Spf, WarmUp};
 pub use group::{Banners, group_of, learn_banner};
 pub use learn::{Event, EventKind, Lesson, Next, Outcome, Told, learn, learn_also, start, tick};
-pub use lists::{News, learn_list};
+pub use lists::{News, cited_zones, learn_list};
 pub use plan::{Alert, Facts, Purpose, Tried, Way, plan};
 pub use refusal::{Class, Reading, Refusal, Remedy, Stage};
 pub use settings::{Settings, retry_at};

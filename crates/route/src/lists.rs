@@ -4,10 +4,12 @@
 //! the name that stands where lists stand in such sentences. Begin with [`cited`].
 
 use stdx::{Now, Span};
+use words::Domain;
 
+use crate::dnsbl::{ListFacts, Weight};
 use crate::learn::{Event, EventKind};
 use crate::settings::Settings;
-use crate::state::{Lane, Mark, Mood, State};
+use crate::state::{Lane, List, Mark, Mood, State};
 use crate::text::Text;
 
 /// Lists that cannot be asked under a zone of their own, or are named by other names in replies.
@@ -66,12 +68,47 @@ pub fn cited(reply: &str, zones: &[String]) -> Option<String> {
 }
 
 /// What the monitor found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum News {
     Listed,
     Clean,
+    /// It answers for everything: that it lists us means nothing, and those who obey it refuse everybody.
+    World,
     /// Dead, refusing us, or mute: no statement.
     Unusable,
+}
+
+/// A list's denial counts so long without another word.
+const DENIAL_FRESH: Span = Span::hours(2);
+/// Lists that are asked only because a refusal cited them.
+const CITED_MAX: usize = 16;
+/// They are asked so long after the last citation.
+const CITED_FOR: Span = Span::days(3);
+/// The id of such a list.
+pub const CITED: &str = "cited";
+
+/// Lists that refusals cite and nobody watches: they are watched from then on, so that their end is
+/// seen, and so that a list which never named us is found out. The newest first.
+pub fn cited_zones(state: &State, watched: &[ListFacts], now: Now) -> Vec<ListFacts> {
+    let fresh = |list: &List| {
+        let at = list.egresses.values().flat_map(|l| l.cited_by.values()).max().copied()?;
+        (now.since(Now(at)) < CITED_FOR).then_some(at)
+    };
+    let is_zone = |name: &str| name.contains('.') && Domain::new(name).is_ok();
+    let unknown = |name: &str| watched.iter().all(|w| w.zone != name);
+    let mut found: Vec<(u64, &String)> = state
+        .lists
+        .iter()
+        .filter(|(name, _)| is_zone(name) && unknown(name))
+        .filter_map(|(name, list)| Some((fresh(list)?, name)))
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    let facts = |zone: &String| ListFacts {
+        id: CITED.to_owned(),
+        public_only: true,
+        ..ListFacts::plain(zone, Weight::Low)
+    };
+    found.into_iter().take(CITED_MAX).map(|(_, zone)| facts(zone)).collect()
 }
 
 /// The planner's questions about lists.
@@ -112,6 +149,21 @@ impl ListView<'_> {
         }
     }
 
+    /// A refusal of this mail cites a list which says nothing of the kind: its name.
+    pub fn denied(&self, egress: &str, lane: Option<&Lane>, domain: &str, hosts: &[String]) -> Option<String> {
+        let denies = |list: &&String| {
+            let listing = self.state.lists.get(*list).and_then(|l| l.egresses.get(egress));
+            listing.is_some_and(|l| l.denied_at > 0 && self.now.since(Now(l.denied_at)) < DENIAL_FRESH)
+        };
+        let refused = |mark: &&Mark| mark.is_refused();
+        if let Some(own) = lane.and_then(|l| l.marks.get(domain)).filter(refused) {
+            return own.list.as_ref().filter(denies).cloned();
+        }
+        let cites = hosts.iter().take(4).filter_map(|h| self.state.hosts.get(h)).flat_map(|h| h.cites.keys());
+        let newest = lane.and_then(|l| l.marks.values().filter(refused).max_by_key(|m| m.refused));
+        cites.chain(newest.and_then(|m| m.list.as_ref())).find(denies).cloned()
+    }
+
     /// When a refused destination may be probed; `None` if its list has cleared since.
     pub fn mark_until(&self, egress: &str, mark: &Mark) -> Option<Now> {
         let listing = mark.list.as_ref().and_then(|l| self.state.lists.get(l)?.egresses.get(egress));
@@ -132,8 +184,13 @@ pub fn learn_list(state: &mut State, list: &str, egress: &str, news: News, now: 
     listing.listed = match news {
         News::Listed => Some(true),
         News::Clean => Some(false),
-        News::Unusable => None,
+        News::World | News::Unusable => None,
     };
+    match news {
+        News::Clean | News::World => listing.denied_at = now.0,
+        News::Listed => listing.denied_at = 0,
+        News::Unusable => {}
+    }
     state.dirty.insert(format!("l/{list}"));
     let mut events = Vec::new();
     if before == listing.listed {

@@ -285,11 +285,14 @@ impl Search<'_> {
                 None
             }
             Standing::Blocked { probe_at, accepts_this, candidate } => {
+                // A list with nothing against us refuses them all alike: one of them asks for all.
+                let asked = self.denied(index).is_some()
+                    && self.blocked.iter().any(|earlier| self.denied(*earlier).is_some());
                 self.blocked.push(index);
                 if accepts_this {
                     self.resort.get_or_insert(index);
                 }
-                if candidate && self.facts.may_probe && probe_at <= self.now && !self.too_late_to_probe() {
+                if candidate && !asked && self.facts.may_probe && probe_at <= self.now && !self.too_late_to_probe() {
                     return Some(Way::Send { egress: index, purpose: Purpose::Probe });
                 }
                 self.wait_until(probe_at.max(self.now + Span::mins(1)));
@@ -307,7 +310,21 @@ impl Search<'_> {
     }
 
     fn give_up(&self) -> Now {
-        self.facts.first_blocked.unwrap_or(self.now) + self.settings.hold
+        self.facts.first_blocked.unwrap_or(self.now) + self.hold().0
+    }
+
+    /// How long this mail is kept, and the list that says nothing of what a refusal says of it.
+    fn hold(&self) -> (Span, Option<String>) {
+        let hold = self.settings.hold;
+        let denied = self.blocked.iter().find_map(|index| self.denied(*index));
+        (if denied.is_some() { hold.max(self.settings.hold_denied) } else { hold }, denied)
+    }
+
+    /// The list that says nothing of what a refusal of this egress says of it.
+    fn denied(&self, index: usize) -> Option<String> {
+        let (facts, name) = (self.facts, &self.facts.egresses[index].name);
+        let lists = ListView { state: self.state, settings: self.settings, now: self.now };
+        lists.denied(name, self.state.lane(facts.group, name), facts.domain.as_str(), facts.hosts)
     }
 
     /// No egress was free.
@@ -335,6 +352,10 @@ impl Search<'_> {
             }
             return Way::GiveUp { says: self.final_words() };
         }
+        if let (hold, Some(list)) = self.hold() {
+            let says = format!("{list}, which refusals cite, has nothing against us: mail is held for {hold}");
+            self.reasons.push(Reason::new("list.denied", says).with("list", list));
+        }
         let soonest = self.probe_at.unwrap_or(self.now + self.settings.probe_every);
         let until = soonest.max(self.now + Span::secs(30)).min(give_up);
         Way::Hold { until, give_up, alert: self.alert() }
@@ -361,12 +382,12 @@ impl Search<'_> {
         if let Some(barred) = &self.barred {
             return barred.clone();
         }
-        let says = format!(
-            "every egress ({}) is refused by {}; mail is held for {}",
-            self.names(),
-            self.facts.group,
-            self.settings.hold
-        );
+        let (hold, denied) = self.hold();
+        let why = denied.map_or_else(String::new, |list| {
+            format!(", since {list}, which they cite, has nothing against us")
+        });
+        let says =
+            format!("every egress ({}) is refused by {}; mail is held for {hold}{why}", self.names(), self.facts.group);
         Alert { key: format!("all-blocked:{}", self.facts.group), says }
     }
 

@@ -15,6 +15,9 @@ pub struct Settings {
     pub step_min: Span,
     /// How long mail is kept when every way is refused, before one DSN.
     pub hold: Span,
+    /// The same where a refusal cites a list that says nothing of the kind itself: the fault is over
+    /// there, and passes when they notice.
+    pub hold_denied: Span,
     /// When the sender hears that mail is late.
     pub delay_notice: Span,
     /// When the sender hears that mail failed (RFC 5321 §4.5.4.1: four to five days).
@@ -41,6 +44,7 @@ impl Default for Settings {
             move_domains: 3,
             step_min: Span::mins(3),
             hold: Span::hours(4),
+            hold_denied: Span::hours(24),
             delay_notice: Span::hours(1),
             expire: Span::days(5),
             same_egress_gap: Span::mins(30),

@@ -227,6 +227,9 @@ pub(crate) struct Listing {
     pub listed: Option<bool>,
     pub said_at: Ms,
     pub cleared_at: Ms,
+    /// When the list, proved alive, last did not name us, or named the whole world.
+    #[serde(default)]
+    pub denied_at: Ms,
     /// Host → when it cited the list against this egress.
     pub cited_by: BTreeMap<String, Ms>,
 }

@@ -192,6 +192,38 @@ fn r03_load(city: &mut City) {
     }
 }
 
+/// F7: a list that died lists the world, and those who obey it refuse every egress until they notice.
+/// Once the monitor knows the list for what it is, mail is kept for a day, not for four hours.
+#[test]
+fn mail_waits_for_those_who_obey_a_list_that_lists_the_world() {
+    let list = "world.fantasy.example";
+    for (word, noticed, ends) in [
+        (Some(News::World), 20, (40, 0)),
+        (Some(News::Clean), 20, (40, 0)),
+        (Some(News::World), 30, (0, 40)),
+        (Some(News::Unusable), 20, (0, 40)),
+        (Some(News::Listed), 20, (0, 40)),
+        (None, 20, (0, 40)),
+    ] {
+        let mut city = City::new(5, three());
+        city.remote(move |_, _, now, _| match now < at(noticed * 60) {
+            true => Reply::no(554, &format!("5.7.1 blocked using {list}")),
+            false => Reply::Ok,
+        });
+        r03_load(&mut city);
+        for round in 1..noticed * 6 {
+            for egress in ["A", "B", "C"] {
+                word.into_iter().for_each(|word| city.news(at(round * 10), list, egress, word));
+            }
+        }
+        city.run(at(40 * 60));
+        assert_eq!((city.delivered(), city.bounced()), ends, "{word:?}, noticed after {noticed} h");
+        let mut kept = city.ended.iter().map(|(from, to)| to.since(*from));
+        let least = if word == Some(News::World) { 24 * 60 } else { 4 * 60 };
+        assert!(kept.all(|kept| kept >= mins(least) && kept <= mins(least + 5)), "{word:?}");
+    }
+}
+
 /// R04: a listing moves only those who obey the list, and they come back when it clears.
 #[test]
 fn r04_a_listing_moves_only_hosts_that_cite_it() {

@@ -21,6 +21,9 @@ pub const ZONES: [&str; 5] = [
     "ix.fifth.example",
 ];
 
+/// The list that dies; [`texts::DEAD`] cites it.
+pub const DEAD_ZONE: &str = "dead.list.example";
+
 /// How big.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -101,6 +104,8 @@ pub struct World {
     pub size: Size,
     pub groups: Vec<Group>,
     pub listings: Vec<Listing>,
+    /// When a list is dead and lists the world.
+    pub dead: Vec<(Now, Now)>,
 }
 
 impl World {
@@ -110,7 +115,7 @@ impl World {
         let listings = draw_listings(&mut lists, size.days);
         let dead = draw_spans(&mut dice.fork("dead lists"), 2.0, size.days, (12.0, 72.0));
         let groups = (0..size.groups).map(|n| group(n, &mut dice.fork("group"), size.days, &dead)).collect();
-        World { size, groups, listings }
+        World { size, groups, listings, dead }
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use route::{
     Egress, Facts, News, Next, Outcome, Purpose, Refusal, Sender, Settings, Stage, State, Told, Tried, Way,
 };
+use route::dnsbl::{ListFacts, Weight};
 use stdx::{Now, Span};
 use words::{Domain, Enhanced};
 
 use super::agenda::Agenda;
-use super::moods::{EGRESSES, World, ZONES};
+use super::moods::{DEAD_ZONE, EGRESSES, World, ZONES};
 use super::peers::{ADDRESSES, Answer, Peers};
 use super::score::Score;
 use super::traffic::{Mail, SENDERS, Traffic};
@@ -33,6 +34,8 @@ enum What {
     Due,
     Landed { egress: usize, purpose: u8 },
     List { zone: usize, egress: usize, listed: bool },
+    /// The monitor's round while a list is dead.
+    Dead,
 }
 
 const PURPOSES: [Purpose; 6] =
@@ -74,6 +77,10 @@ pub fn run(world: &World, seed: u64) -> Score {
             run.agenda.push(at + LIST_ROUND, 0, What::List { zone: l.zone, egress: l.egress, listed });
         }
     }
+    for (from, until) in &world.dead {
+        let rounds = (1..).map(|n| *from + Span(LIST_ROUND.0 * n)).take_while(|at| at < until);
+        rounds.for_each(|at| run.agenda.push(at, 0, What::Dead));
+    }
     for (id, mail) in Traffic::new(world, seed).enumerate() {
         run.until(mail.at);
         let at = mail.at;
@@ -99,6 +106,17 @@ impl Run<'_> {
                     let news = if listed { News::Listed } else { News::Clean };
                     route::learn_list(&mut self.state, ZONES[zone], EGRESSES[egress], news, now);
                 }
+                What::Dead => self.ask_the_dead(now),
+            }
+        }
+    }
+
+    /// Nobody watches it until a refusal cites it.
+    fn ask_the_dead(&mut self, now: Now) {
+        let watched: Vec<ListFacts> = ZONES.iter().map(|z| ListFacts::plain(z, Weight::Medium)).collect();
+        if route::cited_zones(&self.state, &watched, now).iter().any(|list| list.zone == DEAD_ZONE) {
+            for egress in EGRESSES {
+                route::learn_list(&mut self.state, DEAD_ZONE, egress, News::World, now);
             }
         }
     }

@@ -158,6 +158,7 @@ pub const RULES: &[Rule] = &[
             "client|host|ip|server|connection .. blocked|rejected|refused|denied using|by",
             "client|host|ip|ip#|server|connection .. listed by|in|on|at",
             "blocked|rejected|refused|denied using|by .. rbl|dnsbl|blacklist|blocklist",
+            "blocked|rejected|refused|denied using *.*",
             "realtime|real|dns block*|black* list~",
             "real time blackhole|blacklist|blocklist|block|black",
             "ip# .. is|was|are? listed|blacklisted|blocklisted|denylisted",

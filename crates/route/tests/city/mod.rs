@@ -61,7 +61,7 @@ struct Mail {
 enum What {
     Due,
     Landed { egress: usize, purpose: u8 },
-    News { list: String, egress: String, listed: bool },
+    News { list: String, egress: String, news: News },
 }
 
 type Remote = Box<dyn FnMut(&str, &str, &str, Now, &mut Dice) -> Reply>;
@@ -144,9 +144,7 @@ impl City {
         self.push(when, self.mails.len() - 1, What::Due);
     }
     pub fn news(&mut self, when: Now, list: &str, egress: &str, news: News) {
-        let what =
-            What::News { list: list.to_owned(), egress: egress.to_owned(), listed: news == News::Listed };
-        self.push(when, 0, what);
+        self.push(when, 0, What::News { list: list.to_owned(), egress: egress.to_owned(), news });
     }
     fn push(&mut self, when: Now, mail: usize, what: What) {
         self.serial += 1;
@@ -165,8 +163,7 @@ impl City {
                 What::Landed { egress, purpose } => {
                     self.landed(mail, egress, PURPOSES[usize::from(purpose)], now)
                 }
-                What::News { list, egress, listed } => {
-                    let news = if listed { News::Listed } else { News::Clean };
+                What::News { list, egress, news } => {
                     let events = route::learn_list(&mut self.state, &list, &egress, news, now);
                     self.audit(events, now);
                 }
