@@ -345,6 +345,12 @@ pub const SECTIONS: &[Section] = &[
                 "443",
                 "The port of the web servers that publish MTA-STS policies. 443, unless this host lives in a world of its own.",
             ),
+            key(
+                "tls_reports",
+                Kind::Bool,
+                "true",
+                "Domains that ask for it (`_smtp._tls`) are told each night how TLS with their servers went (RFC 8460). It takes a domain with a DKIM key.",
+            ),
         ],
     },
     Section {

@@ -109,6 +109,7 @@ pub struct Queue {
     pub remote_port: u16,
     pub probe_domains: Vec<String>,
     pub policy_port: u16,
+    pub tls_reports: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -249,6 +250,7 @@ fn build(tree: Tree, fetch: Fetch<'_>, faults: &mut Vec<Fault>) -> Option<Config
                 if let Value::Text(name) = v { Some(name.clone()) } else { None }
             }),
             policy_port: count(&queue, "policy_port")? as u16,
+            tls_reports: flag(&queue, "tls_reports"),
         },
         dns: Dns {
             servers: each(&dns, "servers", |v| if let Value::Address(at) = v { Some(*at) } else { None }),

@@ -183,6 +183,7 @@ pub fn settings(config: &Config) -> Settings {
         sessions_per_destination_max: config.limits.sessions_per_destination,
         remote_port: config.queue.remote_port,
         policy_port: config.queue.policy_port,
+        tls_reports: config.queue.tls_reports,
         give_up_after: config.queue.give_up_after,
         delay_notice_after: config.queue.delay_notice_after,
         dnssec: true,

@@ -130,6 +130,9 @@ struct Load {
 pub async fn deliver(site: &Site, parcel: Parcel) -> Result<Kept, StoreError> {
     let Parcel { mut draft, trace, giver, junk, key, header, fact } = parcel;
     let routes = Routes::of(&draft);
+    // RFC 8689 §3
+    let waives = message::Head::parse(draft.text.header()).text("TLS-Required");
+    draft.envelope.tls_waived = waives.is_some_and(|said| said.trim().eq_ignore_ascii_case("no"));
     let mut bodies = Vec::new();
     // The notice comes first: `keep` takes body 0.
     let arrived = crate::arrived::notice(site, &draft).await?.map(|(sealed, arrived)| {
@@ -216,7 +219,8 @@ impl Load {
         self.send_filed(batch)?;
         if let Some(Arrived { id, to, size }) = &self.arrived {
             let (hub, feed, about, now) = (&self.hub, &self.feed, self.id, self.now);
-            notice::keep(batch, &notice::New { hub, feed, id: *id, about, to, size: *size, now })?;
+            let new = notice::New { hub, feed, id: *id, about, to, size: *size, now, body: 0, tls_waived: false };
+            notice::keep(batch, &new)?;
         }
         ledger::note(batch, &self.fact.message(self.id))?;
         Ok((Kept { id: self.id, repeated: false }, body))

@@ -42,6 +42,8 @@ pub struct Settings {
     /// Port of the web servers that publish MTA-STS policies: 443, unless the world outside is
     /// another one.
     pub policy_port: u16,
+    /// Whether domains that ask for it are told how TLS with their servers went (RFC 8460).
+    pub tls_reports: bool,
     /// How long a message is tried before it comes back (RFC 5321 §4.5.4.1: at least 4–5 days).
     pub give_up_after: Span,
     /// When the sender first hears that a message is late.
@@ -167,6 +169,7 @@ impl Settings {
             sessions_per_destination_max: 20,
             remote_port: 25,
             policy_port: 443,
+            tls_reports: true,
             give_up_after: Span::days(5),
             delay_notice_after: Span::hours(4),
             dnssec: false,

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use directory::KeyState;
 use mailauth::bodies::Hashes;
 use mailauth::dkim::{Signer, sign_hashed, sign_message};
-use mailauth::keys::SigningKey;
+use mailauth::keys::{KeyError, SigningKey};
+use stdx::Now;
 use store::StoreError;
 use store::rusqlite::Connection;
 use words::Domain;
@@ -45,16 +46,29 @@ impl Signers {
 /// The signature fields for a message, each with its line ending; none if the domain in From has no
 /// key that signs.
 pub fn sign(site: &Site, text: &Text) -> Result<String, StoreError> {
-    let head = message::Head::parse(text.header());
+    signed(site, text.header(), |signers, now| match text.hashes().and_then(Hashes::relaxed) {
+        Some(hash) => sign_hashed(signers, text.header(), hash, now),
+        None => sign_message(signers, text.header(), now),
+    })
+}
+
+/// The same for a message of our own.
+pub fn sign_own(site: &Site, text: &[u8]) -> Result<String, StoreError> {
+    signed(site, text, |signers, now| sign_message(signers, text, now))
+}
+
+fn signed(
+    site: &Site,
+    text: &[u8],
+    sign: impl FnOnce(&[Signer], Now) -> Result<String, KeyError>,
+) -> Result<String, StoreError> {
+    let head = message::Head::parse(text);
     let Ok(domain) = mailauth::dmarc::author(&head) else { return Ok(String::new()) };
     let signers = site.store().glance(|conn| signers(site.signers(), conn, &domain))?;
     if signers.is_empty() {
         return Ok(String::new());
     }
-    let signed = match text.hashes().and_then(Hashes::relaxed) {
-        Some(hash) => sign_hashed(&signers, text.header(), hash, site.now()),
-        None => sign_message(&signers, text.header(), site.now()),
-    };
+    let signed = sign(&signers, site.now());
     signed.map_err(|error| StoreError::Broken(format!("the DKIM key of {domain} does not sign: {error}")))
 }
 

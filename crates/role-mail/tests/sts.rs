@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use far::{Authority, Mx, Shifted, Web, elsewhere};
+use mailauth::keys::{self, SigningKey};
 use role_mail::{Settings, Site};
 use sim::Zones;
 use spool::Origin;
@@ -23,6 +24,8 @@ struct Farm {
     ca: Authority,
     mx: Mx,
     web: Web,
+    /// Where far.example takes reports.
+    desk: Web,
     zones: Zones,
     clock: Shifted,
     site: Site,
@@ -36,10 +39,13 @@ async fn farm(mx: Mx) -> Farm {
         .ip("mx.far.example", elsewhere(1))
         .ip("evil.example", elsewhere(1))
         .ip("mta-sts.far.example", elsewhere(2))
+        .ip("reports.far.example", elsewhere(3))
         .txt("_mta-sts.far.example", "v=STSv1; id=1;");
+    let desk = Web::default();
     let detours = host::Detours::from([
         (SocketAddr::new(elsewhere(1), 25), mx.listen().await),
         (SocketAddr::new(elsewhere(2), 443), web.listen().await),
+        (SocketAddr::new(elsewhere(3), 443), desk.listen().await),
     ]);
     web.publish(&ca.server("mta-sts.far.example", false), ENFORCE);
     mx.show(Some(ca.server("mx.far.example", false)));
@@ -47,7 +53,7 @@ async fn farm(mx: Mx) -> Farm {
     let settings = Settings { dnssec: true, ..Settings::new("mx.home.example") };
     let world = far::world(&zones, &clock, detours);
     let site = Site::with_roots(world, store, settings, Arc::new(ca.roots()));
-    let farm = Farm { ca, mx, web, zones, clock, site, stop: tokio::sync::watch::channel(false).0 };
+    let farm = Farm { ca, mx, web, desk, zones, clock, site, stop: tokio::sync::watch::channel(false).0 };
     farm.begin();
     farm
 }
@@ -332,4 +338,103 @@ async fn a_message_that_requires_tls_goes_over_a_proved_way_or_comes_back() {
     let walk = farm.walk(id, "send.failed").await;
     assert!(walk.contains("neither DNSSEC nor MTA-STS vouches for mx.far.example"), "{walk}");
     assert_eq!(farm.mx.calls(), 0);
+}
+
+impl Farm {
+    /// home.example is ours and signs.
+    async fn signs(&self) {
+        let now = self.site.now();
+        let home = words::Domain::new("home.example").expect("a domain");
+        let random = self.site.world().random.clone();
+        let private = SigningKey::generate(keys::Algorithm::Ed25519, &*random).expect("a key");
+        let made = self.site.store().commit(Vec::new(), move |batch| {
+            directory::add_domain(batch, &home, now)?;
+            let (algorithm, state) = (directory::Algorithm::Ed25519Sha256, directory::KeyState::Signing);
+            let key = directory::DkimKey { selector: "s1".into(), algorithm, private, state, created: now };
+            directory::add_dkim_key(batch, &home, &key)
+        });
+        made.await.expect("a domain");
+    }
+    async fn until(&self, what: &str, is: impl Fn(&Farm) -> bool) {
+        for _ in 0..400 {
+            if is(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{what} did not happen");
+    }
+    fn reports(&self) -> Vec<String> {
+        let got = self.mx.got().into_iter().map(|(_, text)| text);
+        got.filter(|text| text.contains("TLS-Report-Domain")).collect()
+    }
+}
+
+fn unpack(packed: &[u8]) -> serde_json::Value {
+    let mut json = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut json).expect("gzip");
+    serde_json::from_str(&json).expect("JSON")
+}
+
+// RFC 8460 §3, §4, §5.3; RFC 8689 §3.
+#[tokio::test]
+async fn a_day_is_told_once_to_who_asks_for_it_even_where_tls_is_broken() {
+    let farm = farm(Mx::default()).await;
+    farm.signs().await;
+    farm.desk.say(&farm.ca.server("reports.far.example", false), "HTTP/1.1 201 Created\r\n\r\n".into());
+    let places = "v=TLSRPTv1; rua=mailto:tls@far.example,https://reports.far.example/v1?x=1";
+    farm.zones.txt("_smtp._tls.far.example", places);
+    let id = farm.send(false).await;
+    farm.walk(id, "send.delivered").await;
+    farm.mx.show(Some(farm.ca.server("mx.far.example", true)));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let id = farm.send(false).await;
+    farm.walk(id, "send.deferred").await;
+    farm.counts().await;
+    let day = role_mail::send::tally::day(farm.site.now());
+    farm.clock.forward(Span::hours(28));
+    farm.until("the report", |farm| farm.reports().len() == 1 && farm.desk.asked().len() == 1).await;
+    let report = farm.reports().remove(0);
+    let head = message::Head::parse(report.as_bytes());
+    assert_eq!(head.text("TLS-Report-Submitter").as_deref(), Some("home.example"));
+    assert_eq!(head.text("From").as_deref(), Some("postmaster@home.example"));
+    assert_eq!(head.text("TLS-Required").as_deref(), Some("No"));
+    assert!(head.text("DKIM-Signature").is_some_and(|s| s.contains("d=home.example")), "{report}");
+    let structure = message::Structure::of(report.as_bytes());
+    assert!(report.contains("report-type=tlsrpt") && report.contains("application/tlsrpt+gzip"), "{report}");
+    let [_, _, part] = structure.parts() else { panic!("{report}") };
+    let mailed = unpack(&message::transfer::decode(part.encoding, &report.as_bytes()[part.body.clone()]));
+    let (asked, posted) = farm.desk.asked().remove(0);
+    assert!(asked.starts_with("POST /v1?x=1 ") && asked.contains("application/tlsrpt+gzip"), "{asked}");
+    assert_eq!(mailed, unpack(&posted));
+    let policy = &mailed["policies"][0];
+    assert_eq!(policy["summary"]["total-successful-session-count"], 1);
+    assert_eq!(policy["failure-details"][0]["result-type"], "certificate-expired");
+    assert!(policy["policy"]["policy-string"].as_array().is_some_and(|lines| lines.len() == 4), "{policy}");
+    // Not again, not after a restart either, and the report's own session makes no report.
+    farm.restart().await;
+    farm.clock.forward(Span::mins(30));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((farm.reports().len(), farm.desk.asked().len()), (1, 1));
+    let rows = farm.site.store().read_now(|c| spool::tls::counts(c, day + 1, Some("far.example")));
+    assert!(rows.expect("counts").iter().all(|c| !c.result.is_empty()), "the report's session is not counted");
+    let told = farm.site.store().read_now(|conn| {
+        Ok(conn.query_row("SELECT count(*) FROM fact WHERE kind = 'tls.reported'", [], |r| r.get::<_, i64>(0))?)
+    });
+    assert_eq!(told.expect("facts"), 1);
+}
+
+#[tokio::test]
+async fn a_place_that_does_not_answer_is_told_later() {
+    let farm = farm(Mx::default()).await;
+    farm.zones.txt("_smtp._tls.far.example", "v=TLSRPTv1; rua=https://reports.far.example/");
+    let id = farm.send(false).await;
+    farm.walk(id, "send.delivered").await;
+    farm.counts().await;
+    farm.signs().await;
+    farm.clock.forward(Span::hours(28));
+    farm.until("a try", |farm| farm.desk.calls() > 0).await;
+    farm.desk.say(&farm.ca.server("reports.far.example", false), "HTTP/1.1 200 OK\r\n\r\n".into());
+    farm.clock.forward(Span::mins(70));
+    farm.until("the report", |farm| farm.desk.asked().len() == 1).await;
 }

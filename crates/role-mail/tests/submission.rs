@@ -92,6 +92,21 @@ async fn with_key(house: &House) {
     made.await.expect("a key in the directory");
 }
 
+// RFC 8689 §3
+#[tokio::test(start_paused = true)]
+async fn a_writer_may_waive_tls_for_one_message() {
+    let (house, mut wire) = ann().await;
+    let waiving = TEXT.replacen("Subject:", "TLS-Required: No\r\nSubject:", 1);
+    for text in [waiving.as_str(), TEXT] {
+        let reply = wire.send("ann@home.example", &["x@far.example"], text).await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let listed = house.site.store().read_now(|conn| spool::list(conn, spool::SpoolId(0), None, 9));
+    let waived: Vec<bool> =
+        listed.expect("a list").iter().map(|l| l.entry.options.tls_waived).collect();
+    assert_eq!(waived, [true, false]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn mail_for_elsewhere_is_signed_and_lies_in_the_spool() {
     let (house, mut wire) = ann().await;

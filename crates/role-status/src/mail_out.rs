@@ -186,6 +186,7 @@ fn envelope(letter: &Letter) -> Envelope {
         size: Some(letter.text.len() as u64),
         smtputf8: false,
         requiretls: false,
+        tls_waived: false,
         ret: None,
         envid: None,
     }

@@ -135,6 +135,7 @@ fn mail(rest: &str, here: &Domain) -> Result<MailFrom, Reply> {
         size: given.size,
         smtputf8: given.smtputf8,
         requiretls: given.requiretls,
+        tls_waived: false,
         ret: given.ret,
         envid: given.envid,
     };

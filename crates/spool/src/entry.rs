@@ -42,6 +42,8 @@ pub struct Options {
     pub body: Body,
     pub smtputf8: bool,
     pub requiretls: bool,
+    /// RFC 8689 §3: no policy about TLS is to keep it from arriving.
+    pub tls_waived: bool,
     pub ret: Option<Ret>,
     pub envid: Option<String>,
 }
@@ -150,6 +152,7 @@ impl Entry {
                 body: e.body,
                 smtputf8: e.smtputf8,
                 requiretls: e.requiretls,
+                tls_waived: e.tls_waived,
                 ret: e.ret,
                 envid: e.envid.clone(),
             },
@@ -171,6 +174,7 @@ impl Entry {
             size: Some(self.size),
             smtputf8: o.smtputf8,
             requiretls: o.requiretls,
+            tls_waived: o.tls_waived,
             ret: o.ret,
             envid: o.envid,
         }
@@ -187,7 +191,7 @@ struct Row {
     h: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     f: Option<String>,
-    /// Body kind, smtputf8, requiretls, ret as one small number.
+    /// Body kind, smtputf8, requiretls, ret, tls_waived as one small number.
     #[serde(default, skip_serializing_if = "is_zero")]
     o: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -296,7 +300,7 @@ fn options_out(o: &Options) -> u8 {
         Some(Ret::Full) => 1,
         Some(Ret::Headers) => 2,
     };
-    body | (u8::from(o.smtputf8) << 2) | (u8::from(o.requiretls) << 3) | (ret << 4)
+    body | (u8::from(o.smtputf8) << 2) | (u8::from(o.requiretls) << 3) | (ret << 4) | (u8::from(o.tls_waived) << 6)
 }
 
 fn options_in(o: u8, envid: Option<String>) -> Options {
@@ -308,6 +312,7 @@ fn options_in(o: u8, envid: Option<String>) -> Options {
         },
         smtputf8: o & 4 != 0,
         requiretls: o & 8 != 0,
+        tls_waived: o & 64 != 0,
         ret: match (o >> 4) & 3 {
             0 => None,
             1 => Some(Ret::Full),

@@ -44,5 +44,6 @@ pub const SCHEMA: store::Schema = store::Schema {
                 row TEXT NOT NULL
               ) STRICT, WITHOUT ROWID;",
         tls::TABLES,
+        tls::REPORTED,
     ],
 };

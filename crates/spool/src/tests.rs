@@ -55,6 +55,7 @@ fn an_entry_reads_as_it_was_written() {
         body: Body::BinaryMime,
         smtputf8: true,
         requiretls: true,
+        tls_waived: true,
         ret: Some(Ret::Headers),
         envid: Some("q=1".into()),
     };

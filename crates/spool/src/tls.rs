@@ -35,6 +35,12 @@ pub(crate) const TABLES: &str = "CREATE TABLE sts_policy (
                 PRIMARY KEY (day, domain, policy, result, mx, source)
               ) STRICT, WITHOUT ROWID;";
 
+pub(crate) const REPORTED: &str = "CREATE TABLE tls_report (   -- domains that were told of a day
+                day INTEGER NOT NULL,
+                domain TEXT NOT NULL,
+                PRIMARY KEY (day, domain)
+              ) STRICT, WITHOUT ROWID;";
+
 /// An MTA-STS policy as it was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StsRow {
@@ -174,12 +180,33 @@ pub fn counts(conn: &Connection, day: u64, domain: Option<&str>) -> Result<Vec<T
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Domains that were not told of a day yet. What was counted without a name is nobody's.
+pub fn unreported(conn: &Connection, day: u64, limit: usize) -> Result<Vec<String>, StoreError> {
+    let mut found = conn.prepare_cached(
+        "SELECT DISTINCT domain FROM tls_count c WHERE day = ?1 AND domain <> '' AND NOT EXISTS \
+         (SELECT 1 FROM tls_report r WHERE r.day = c.day AND r.domain = c.domain) ORDER BY domain LIMIT ?2",
+    )?;
+    let rows = found.query_map(params![day as i64, limit as i64], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A domain was told of a day, or wants not to be.
+pub fn reported(batch: &mut Batch<'_>, day: u64, domain: &str) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO tls_report VALUES (?1, ?2)";
+    batch.sql().prepare_cached(sql)?.execute(params![day as i64, domain])?;
+    Ok(())
+}
+
 /// Forgets counts of days before this one, and policies that have ended; so many rows at most.
 pub fn purge(batch: &mut Batch<'_>, day: u64, now: Now, rows: usize) -> Result<(), StoreError> {
     let sql = batch.sql();
     sql.prepare_cached(
         "DELETE FROM tls_count WHERE (day, domain, policy, result, mx, source) IN \
          (SELECT day, domain, policy, result, mx, source FROM tls_count WHERE day < ?1 LIMIT ?2)",
+    )?
+    .execute(params![day as i64, rows as i64])?;
+    sql.prepare_cached(
+        "DELETE FROM tls_report WHERE (day, domain) IN (SELECT day, domain FROM tls_report WHERE day < ?1 LIMIT ?2)",
     )?
     .execute(params![day as i64, rows as i64])?;
     sql.prepare_cached(
@@ -242,8 +269,15 @@ mod tests {
         let told: Vec<_> = all.iter().map(|c| (&*c.domain, &*c.result, c.sessions)).collect();
         assert_eq!(told, [("a.example", "", 5), ("b.example", "x", 1)]);
         assert_eq!(store.read_now(|c| counts(c, 20_000, Some("b.example"))).expect("reads").len(), 1);
+        let waiting = || store.read_now(|c| unreported(c, 20_000, 10)).expect("reads");
+        assert_eq!(waiting(), ["a.example", "b.example"]);
+        store.commit(vec![], |b| reported(b, 20_000, "a.example")).await.expect("marks");
+        assert_eq!(waiting(), ["b.example"]);
         store.commit(vec![], |b| purge(b, 20_001, Now(0), 100)).await.expect("purges");
         assert!(store.read_now(|c| counts(c, 20_000, None)).expect("reads").is_empty());
+        let count = "SELECT count(*) FROM tls_report";
+        let marks = store.read_now(|c| Ok(c.query_row(count, [], |r| r.get::<_, i64>(0))?));
+        assert_eq!(marks.expect("reads"), 0);
     }
 
     #[tokio::test]

@@ -55,6 +55,8 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// RFC 8689.
     pub requiretls: bool,
+    /// RFC 8689 §3: the header says `TLS-Required: No`.
+    pub tls_waived: bool,
     pub ret: Option<Ret>,
     /// RFC 3461 §4.4, decoded.
     pub envid: Option<String>,

@@ -1,14 +1,10 @@
 //! Orders about TLS with other hosts: the day's report (RFC 8460).
 
-use std::collections::BTreeMap;
-
-use mailauth::mtasts::Policy;
-use mailauth::tlsrpt::{Failure, FailureDetail, PolicyKind, PolicyReport, Report};
+use mailauth::tlsrpt::Report;
 use role_mail::Site;
-use role_mail::send::tally;
+use role_mail::send::{reports, tally};
 use serde_json::Value;
-use spool::tls::{TlsCount, counts, policy};
-use stdx::{Now, Span};
+use stdx::Now;
 
 use super::{Answer, Reply, says, table};
 
@@ -25,18 +21,7 @@ pub(super) async fn report(site: &Site, day: Option<&str>, domain: Option<&str>)
         None => tally::day(site.now()),
     };
     let domain = domain.map(super::domain).transpose()?.map(|d| d.to_string());
-    let rows = site.store().read_now(|conn| counts(conn, day, domain.as_deref())).map_err(says)?;
-    let policies = gather(site, rows)?;
-    let from = Now::from_secs(day * 86_400);
-    let host = site.settings().host_name.clone();
-    let report = Report {
-        organization: host.clone(),
-        contact: format!("postmaster@{host}"),
-        id: format!("{}@{host}", from.iso().split('T').next().unwrap_or("")),
-        from,
-        until: from + Span::secs(86_399),
-        policies,
-    };
+    let report = reports::of_day(site, day, domain.as_deref()).map_err(says)?;
     let json: Value =
         serde_json::from_str(&report.to_json()).map_err(|e| format!("The report cannot be made: {e}."))?;
     Ok(Reply::new(text(&report), json))
@@ -47,42 +32,6 @@ fn day_of(text: &str, now: Now) -> Option<u64> {
     let today = tally::day(now);
     (today.saturating_sub(tally::DAYS)..=today)
         .find(|day| Now::from_secs(day * 86_400).iso().starts_with(&format!("{text}T")))
-}
-
-/// One entry for each domain and kind of policy.
-fn gather(site: &Site, rows: Vec<TlsCount>) -> Result<Vec<PolicyReport>, String> {
-    let mut out: BTreeMap<(String, PolicyKind), PolicyReport> = BTreeMap::new();
-    for row in rows {
-        let Some(kind) = PolicyKind::named(&row.policy) else { continue };
-        let entry = out.entry((row.domain.clone(), kind)).or_insert_with(|| PolicyReport {
-            kind,
-            text: Vec::new(),
-            domain: row.domain.clone(),
-            mx_patterns: Vec::new(),
-            successes: 0,
-            failures: Vec::new(),
-        });
-        match Failure::named(&row.result) {
-            None => entry.successes += row.sessions,
-            Some(failure) => entry.failures.push(FailureDetail {
-                failure,
-                sending_ip: Some(row.source).filter(|t| !t.is_empty()),
-                mx: Some(row.mx).filter(|t| !t.is_empty()),
-                mx_ip: None,
-                sessions: row.sessions,
-                info: None,
-            }),
-        }
-    }
-    let mut policies: Vec<PolicyReport> = out.into_values().collect();
-    for entry in policies.iter_mut().filter(|p| p.kind == PolicyKind::Sts) {
-        let kept = site.store().read_now(|conn| policy(conn, &entry.domain)).map_err(says)?;
-        if let Some(kept) = kept {
-            entry.mx_patterns = Policy::parse(&kept.text).map_or(Vec::new(), |p| p.mx);
-            entry.text = kept.text.lines().map(str::to_owned).filter(|l| !l.is_empty()).collect();
-        }
-    }
-    Ok(policies)
 }
 
 fn text(report: &Report) -> String {
@@ -114,7 +63,7 @@ fn text(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mailauth::tlsrpt::Failure;
+    use mailauth::tlsrpt::{Failure, PolicyKind};
     use role_mail::send::tally::Seen;
     use words::Domain;
 

@@ -9,6 +9,27 @@ use smtp::client::TlsPolicy;
 use super::places::{Place, PlaceHost};
 use crate::RelayTls;
 
+/// What a message itself asks of TLS, whatever its destination publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    #[default]
+    Usual,
+    /// RFC 8689 §2: over proved TLS, or not at all.
+    Required,
+    /// RFC 8689 §3, `TLS-Required: No`: that it arrives is worth more than how.
+    Waived,
+}
+
+impl Wish {
+    pub fn of(options: &spool::Options) -> Wish {
+        match (options.requiretls, options.tls_waived) {
+            (true, _) => Wish::Required,
+            (false, true) => Wish::Waived,
+            (false, false) => Wish::Usual,
+        }
+    }
+}
+
 /// What a host is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
@@ -36,7 +57,10 @@ pub struct Barred {
 }
 
 /// What a host of a place is held to. DANE comes before MTA-STS (RFC 8461 §2).
-pub fn of(place: &Place, host: &PlaceHost) -> Demand {
+pub fn of(place: &Place, host: &PlaceHost, wish: Wish) -> Demand {
+    if wish == Wish::Waived {
+        return Demand::Open;
+    }
     if host.tlsa.iter().any(dane::usable) {
         return Demand::Dane;
     }
@@ -93,17 +117,20 @@ impl Demand {
             _ => TlsPolicy::IfOffered,
         }
     }
-    pub fn trust(self, host: &PlaceHost, requiretls: bool) -> Trust {
+    pub fn trust(self, host: &PlaceHost, wish: Wish) -> Trust {
         let names = vec![host.name.clone()];
         match self {
             Demand::Dane => Trust::Dane { tlsa: host.tlsa.clone(), names },
             Demand::Enforced { .. } | Demand::Relay(_) => Trust::Names(names),
-            _ if requiretls => Trust::Names(names),
+            _ if wish == Wish::Required => Trust::Names(names),
             _ => Trust::Any,
         }
     }
     /// Why this host gets nothing, whatever it says.
-    pub fn barred(self, place: &Place, host: &PlaceHost, requiretls: bool) -> Option<Barred> {
+    pub fn barred(self, place: &Place, host: &PlaceHost, wish: Wish) -> Option<Barred> {
+        if wish == Wish::Waived {
+            return None;
+        }
         let barred = |rule, says, permanent| Some(Barred { rule, says, permanent });
         if let Some(why) = &host.unproved {
             return barred("tls.dane", format!("DANE: {why}"), false);
@@ -119,7 +146,7 @@ impl Demand {
                 self,
                 Demand::Dane | Demand::Enforced { .. } | Demand::Tested { fits: true } | Demand::Relay(_)
             );
-        if requiretls && !proved {
+        if wish == Wish::Required && !proved {
             let says = format!(
                 "REQUIRETLS: the message demands a proved way, but neither DNSSEC nor MTA-STS vouches for {}",
                 host.name
@@ -194,7 +221,7 @@ mod tests {
             (Some("enforce"), host("evil.example", &[]), Demand::Enforced { fits: false }),
             (Some("testing"), good.clone(), Demand::Tested { fits: true }),
         ] {
-            assert_eq!(of(&place(mode, false), &host), want, "{mode:?} {host:?}");
+            assert_eq!(of(&place(mode, false), &host, Wish::Usual), want, "{mode:?} {host:?}");
         }
     }
 
@@ -203,7 +230,7 @@ mod tests {
         let evil = host("evil.example", &[]);
         for (mode, barred) in [("enforce", true), ("testing", false)] {
             let place = place(Some(mode), false);
-            let found = of(&place, &evil).barred(&place, &evil, false);
+            let found = of(&place, &evil, Wish::Usual).barred(&place, &evil, Wish::Usual);
             assert_eq!(found.is_some(), barred, "{mode}");
             assert!(found.is_none_or(|b| !b.permanent && b.says.contains("MTA-STS enforce")));
         }
@@ -220,10 +247,10 @@ mod tests {
             (Some("testing"), false, false),
         ] {
             let place = place(mode, secure);
-            let demand = of(&place, &good);
-            assert_eq!(demand.barred(&place, &good, true).is_some(), barred, "{mode:?} {secure}");
-            assert!(matches!(demand.trust(&good, true), Trust::Names(_)));
-            assert_eq!(demand.barred(&place, &good, false), None);
+            let demand = of(&place, &good, Wish::Required);
+            assert_eq!(demand.barred(&place, &good, Wish::Required).is_some(), barred, "{mode:?} {secure}");
+            assert!(matches!(demand.trust(&good, Wish::Required), Trust::Names(_)));
+            assert_eq!(demand.barred(&place, &good, Wish::Usual), None);
         }
     }
 
@@ -232,6 +259,6 @@ mod tests {
         let mut hidden = host("mx.far.example", &[]);
         hidden.unproved = Some("its TLSA records cannot be looked up".into());
         let place = place(None, true);
-        assert!(Demand::Open.barred(&place, &hidden, false).is_some_and(|b| b.says.starts_with("DANE")));
+        assert!(Demand::Open.barred(&place, &hidden, Wish::Usual).is_some_and(|b| b.says.starts_with("DANE")));
     }
 }

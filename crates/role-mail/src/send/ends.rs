@@ -59,8 +59,8 @@ pub async fn tell(site: &Site, end: End) -> Result<(), StoreError> {
     let done = site.store().commit(bodies, move |batch| {
         one(batch, &end, now)?;
         if let Some((to, size)) = &to {
-            let new =
-                notice::New { hub: &hub, feed: &feed, id, about: end.entry.message, to, size: *size, now };
+            let (hub, feed, about, size) = (&hub, &feed, end.entry.message, *size);
+            let new = notice::New { hub, feed, id, about, to, size, now, body: 0, tls_waived: false };
             notice::keep(batch, &new)?;
         }
         Ok(())

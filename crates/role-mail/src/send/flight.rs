@@ -21,6 +21,8 @@ pub enum Phase {
 pub struct Slot {
     pub rcpt: Rcpt,
     pub phase: Phase,
+    /// When it ends if no way opens, as the last plan had it.
+    pub give_up: Option<Now>,
 }
 
 /// An end that the sender is told about.
@@ -52,7 +54,7 @@ impl Flight {
     pub fn new(mut entry: Entry, now: Now) -> Flight {
         let slots = std::mem::take(&mut entry.rcpts).into_iter().map(|rcpt| {
             let phase = if rcpt.is_held() || rcpt.due > now { Phase::Rest } else { Phase::Idle };
-            Slot { rcpt, phase }
+            Slot { rcpt, phase, give_up: None }
         });
         let slots = slots.collect();
         Flight { entry, slots, facts: Vec::new(), told: Vec::new() }

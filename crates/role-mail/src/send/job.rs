@@ -9,7 +9,7 @@ use store::BodyId;
 use tokio::sync::Notify;
 use words::{AttemptId, Envelope};
 
-use super::demand::Barred;
+use super::demand::{Barred, Wish};
 use super::places::Place;
 
 /// Recipients by their place in the flight.
@@ -54,8 +54,8 @@ pub enum Told {
 pub struct Queue {
     pub egress: crate::Egress,
     pub place: Arc<Place>,
-    /// RFC 8689: everything in it goes over proved TLS or not at all.
-    pub requiretls: bool,
+    /// What its messages ask of TLS.
+    pub wish: Wish,
     inner: Mutex<Inner>,
     pub bell: Notify,
 }
@@ -68,8 +68,8 @@ struct Inner {
 }
 
 impl Queue {
-    pub fn new(egress: crate::Egress, place: Arc<Place>, requiretls: bool) -> Queue {
-        Queue { egress, place, requiretls, inner: Mutex::default(), bell: Notify::new() }
+    pub fn new(egress: crate::Egress, place: Arc<Place>, wish: Wish) -> Queue {
+        Queue { egress, place, wish, inner: Mutex::default(), bell: Notify::new() }
     }
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

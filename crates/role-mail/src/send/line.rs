@@ -13,7 +13,7 @@ use store::Body;
 use tokio::sync::mpsc::UnboundedSender;
 use words::Domain;
 
-use super::demand::{self, Barred, Demand};
+use super::demand::{self, Barred, Demand, Wish};
 use super::job::{Job, Landed, Queue, Told};
 use super::places::PlaceHost;
 use super::tally::Seen;
@@ -109,9 +109,9 @@ async fn one(site: &Site, queue: &Queue, news: &UnboundedSender<News>, (job, sto
     for host in hosts {
         talk.demand = match &queue.egress.relay {
             Some(relay) => Demand::Relay(relay.tls),
-            None => demand::of(&queue.place, host),
+            None => demand::of(&queue.place, host, queue.wish),
         };
-        if let Some(barred) = talk.demand.barred(&queue.place, host, queue.requiretls) {
+        if let Some(barred) = talk.demand.barred(&queue.place, host, queue.wish) {
             talk.host = &host.name;
             if talk.demand == (Demand::Enforced { fits: false }) {
                 talk.count(Some(Failure::ValidationFailure));
@@ -274,7 +274,7 @@ fn manners(talk: &Talk<'_>, with_tls: bool) -> Settings {
     let policy = match talk.demand {
         _ if !with_tls => TlsPolicy::Never,
         Demand::Relay(_) => talk.demand.policy(),
-        _ if talk.queue.requiretls => TlsPolicy::Required,
+        _ if talk.queue.wish == Wish::Required => TlsPolicy::Required,
         demand => demand.policy(),
     };
     let mut set = Settings::new(egress.helo.clone(), policy);
@@ -289,7 +289,7 @@ fn manners(talk: &Talk<'_>, with_tls: bool) -> Settings {
 fn tls(talk: &Talk<'_>, host: &PlaceHost) -> (Tls, Arc<OnceLock<Doubt>>) {
     let trust = match &talk.queue.egress.relay {
         Some(relay) => relay.trust(),
-        None => talk.demand.trust(host, talk.queue.requiretls),
+        None => talk.demand.trust(host, talk.queue.wish),
     };
     let client = ClientTls::new(talk.site.roots().clone(), &*host.name, trust);
     let doubt = client.doubt.clone();
@@ -325,11 +325,15 @@ impl Desk for Talk<'_> {
 
 impl Talk<'_> {
     fn needs_tls(&self) -> bool {
-        self.demand.needs_tls() || self.queue.requiretls
+        self.demand.needs_tls() || self.queue.wish == Wish::Required
     }
 
-    /// Counts the session for the report of the job's domain, once.
+    /// Counts the session for the report of the job's domain, once. Mail that waives TLS proves nothing of
+    /// it; reports are such mail, so they never make a report of their own necessary.
     fn count(&mut self, failure: Option<Failure>) {
+        if self.queue.wish == Wish::Waived {
+            return;
+        }
         let Some(domain) = self.job.as_ref().and_then(domain_of) else { return };
         if matches!(self.demand, Demand::Relay(_)) || self.counted.contains(&domain) {
             return;

@@ -15,6 +15,7 @@ mod line;
 pub(crate) mod notice;
 pub mod outbound;
 mod places;
+pub mod reports;
 pub(crate) mod senders;
 mod sts;
 pub mod tally;
@@ -30,5 +31,6 @@ use crate::Site;
 pub async fn run(site: Site, stop: Stop) {
     // A task of its own: a policy's web server may take a minute, and mail does not wait for it.
     tokio::spawn(sts::renew(site.clone(), stop.clone()));
+    tokio::spawn(reports::tend(site.clone(), stop.clone()));
     yard::run(site, stop).await;
 }

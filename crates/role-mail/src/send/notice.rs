@@ -98,12 +98,24 @@ pub struct New<'a> {
     pub to: &'a Address,
     pub size: u64,
     pub now: Now,
+    /// Its place among the commit's bodies.
+    pub body: usize,
+    pub tls_waived: bool,
 }
 
-/// Keeps the notice: in the sender's mailbox if it is ours, else in the spool.
+/// Keeps the notice and says so in the walk of what it is about.
 pub fn keep(batch: &mut Batch<'_>, new: &New<'_>) -> Result<(), StoreError> {
     let fact = ledger::Fact::new("send.notice", new.now).message(new.about).about(new.to);
-    let fact = fact.with("notice", new.id.to_string());
+    let mut fact = fact.with("notice", new.id.to_string());
+    if !post(batch, new)? {
+        fact = fact.with("lost", "the sender's mailbox is gone");
+    }
+    ledger::note(batch, &fact).map(drop)
+}
+
+/// Puts mail of our own, without a return path, into the mailbox if it is ours, else into the spool. False: it
+/// is ours, and there is no such mailbox.
+pub fn post(batch: &mut Batch<'_>, new: &New<'_>) -> Result<bool, StoreError> {
     let mut elsewhere = Vec::new();
     match directory::resolve(batch.sql(), new.to)? {
         directory::Resolved::Local(targets) => {
@@ -111,7 +123,7 @@ pub fn keep(batch: &mut Batch<'_>, new: &New<'_>) -> Result<(), StoreError> {
             for target in targets {
                 match target {
                     directory::Target::Mailbox(account) => {
-                        let letter = mailbox::New::arriving(batch.body(0), new.size, new.now);
+                        let letter = mailbox::New::arriving(batch.body(new.body), new.size, new.now);
                         match mailbox::deliver(batch, &pen, account, None, &letter) {
                             // A full mailbox cannot take its notice; the end stands all the same.
                             Ok(_) | Err(StoreError::Rule(_)) => {}
@@ -123,17 +135,15 @@ pub fn keep(batch: &mut Batch<'_>, new: &New<'_>) -> Result<(), StoreError> {
             }
         }
         directory::Resolved::NotOurs => elsewhere.push(new.to.clone()),
-        directory::Resolved::NoSuchUser => {
-            ledger::note(batch, &fact.with("lost", "the sender's mailbox is gone"))?;
-            return Ok(());
-        }
+        directory::Resolved::NoSuchUser => return Ok(false),
     }
     if !elsewhere.is_empty() {
         let envelope = Envelope {
             recipients: elsewhere.into_iter().map(Recipient::new).collect(),
+            tls_waived: new.tls_waived,
             ..Envelope::default()
         };
-        let body = batch.body(0);
+        let body = batch.body(new.body);
         let entry = spool::New {
             message: new.id,
             session: None,
@@ -146,6 +156,5 @@ pub fn keep(batch: &mut Batch<'_>, new: &New<'_>) -> Result<(), StoreError> {
         };
         spool::add(batch, new.feed, &entry)?;
     }
-    ledger::note(batch, &fact)?;
-    Ok(())
+    Ok(true)
 }

@@ -10,6 +10,7 @@ use stdx::{Now, Span};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use words::{AttemptId, Domain, Enhanced, Reasons};
 
+use super::demand::Wish;
 use super::ends::{self, End};
 use super::flight::{Flight, How, Phase, Told as Word};
 use super::job::{Job, Queue};
@@ -427,11 +428,12 @@ impl Yard {
             }
             Way::Wait { slot: true, .. } => self.park(id, slots, group),
             Way::Wait { until, .. } => self.rest(id, slots, until, &verdict.reasons),
-            Way::Hold { until, alert, .. } => {
+            Way::Hold { until, give_up, alert } => {
                 landing::alert(&self.site, &alert);
                 if let Some(flight) = self.flights.get_mut(&id) {
                     for n in slots {
                         flight.slots[*n].rcpt.first_blocked.get_or_insert(now);
+                        flight.slots[*n].give_up = Some(give_up);
                     }
                 }
                 self.rest(id, slots, until, &verdict.reasons);
@@ -492,12 +494,12 @@ impl Yard {
             again: false,
         };
         self.trips.insert(attempt, trip);
-        let requiretls = flight.entry.options.requiretls;
+        let wish = Wish::of(&flight.entry.options);
         let hosts = if out.relay.is_some() { String::new() } else { place.key() };
-        let key = (out.name.clone(), format!("{hosts} {requiretls}"));
+        let key = (out.name.clone(), format!("{hosts} {wish:?}"));
         let stale = self.queues.get(&key).is_none_or(|q| q.is_unused() && q.place != *place);
         if stale {
-            self.queues.insert(key.clone(), Arc::new(Queue::new(out, place.clone(), requiretls)));
+            self.queues.insert(key.clone(), Arc::new(Queue::new(out, place.clone(), wish)));
         }
         let Some(queue) = self.queues.get(&key) else { return };
         if queue.push(job, self.settings.sessions_per_destination_max) {
@@ -580,7 +582,8 @@ impl Yard {
             .filter(|s| s.phase == Phase::Rest && !s.rcpt.is_held() && !s.rcpt.told_late)
         {
             slot.rcpt.told_late = true;
-            let until = slot.rcpt.first_blocked.map_or(over, |at| at + self.judging.hold);
+            let blocked = slot.rcpt.first_blocked.map(|at| at + self.judging.hold);
+            let until = blocked.map_or(over, |end| slot.give_up.unwrap_or(end));
             let last = slot.rcpt.last.clone();
             let says = "It is not delivered yet; the server goes on trying.".to_owned();
             let (host, reply) = last.map_or((None, None), |l| (l.host, Some(l.reply)));

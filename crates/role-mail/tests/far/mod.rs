@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig};
 use stdx::{Now, Span};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use world::{Clock, Later, World};
@@ -175,6 +175,7 @@ type Says = Option<(Arc<ServerConfig>, String)>;
 #[derive(Clone, Default)]
 pub struct Web {
     says: Arc<Mutex<Says>>,
+    asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
     calls: Arc<AtomicU64>,
 }
 
@@ -187,6 +188,10 @@ impl Web {
     }
     pub fn say(&self, tls: &Arc<ServerConfig>, answer: String) {
         *self.says.lock().expect("not poisoned") = Some((tls.clone(), answer));
+    }
+    /// Heads and bodies of what it was asked.
+    pub fn asked(&self) -> Vec<(String, Vec<u8>)> {
+        self.asked.lock().expect("not poisoned").clone()
     }
     /// It hangs up on everybody.
     pub fn hush(&self) {
@@ -203,14 +208,14 @@ impl Web {
             while let Ok((stream, _)) = listener.accept().await {
                 web.calls.fetch_add(1, Ordering::Relaxed);
                 let says = web.says.lock().expect("not poisoned").clone();
-                tokio::spawn(answer(stream, says));
+                tokio::spawn(answer(stream, says, web.asked.clone()));
             }
         });
         at
     }
 }
 
-async fn answer(stream: TcpStream, says: Says) {
+async fn answer(stream: TcpStream, says: Says, asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
     let Some((config, answer)) = says else { return };
     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
     let mut stream = BufReader::new(stream);
@@ -220,6 +225,12 @@ async fn answer(stream: TcpStream, says: Says) {
             return;
         }
     }
+    let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    asked.lock().expect("not poisoned").push((head, body));
     let _ = stream.get_mut().write_all(answer.as_bytes()).await;
     let _ = stream.get_mut().shutdown().await;
 }
