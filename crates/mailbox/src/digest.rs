@@ -18,14 +18,16 @@ use crate::Hub;
 use crate::thread::{self, Says};
 
 /// Summaries in memory, in two halves of which the older is dropped when the newer is full (some
-/// 50,000 of them).
-pub const CACHE_BYTES_MAX: usize = 24 << 20;
+/// 30,000 of them).
+pub const CACHE_BYTES_MAX: usize = 16 << 20;
 /// What a summary in memory takes beside its own octets: the table's entry and the allocation's own.
 const ENTRY_BYTES: usize = 112;
 /// Summaries that nobody asked for this long are dropped.
 pub const CACHE_IDLE: Span = Span::secs(60);
+/// Texts that wait in memory to be summarised; of more, only the number waits, and the text is read again.
+pub const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Messages waiting to be summarised; more are left to their first reader.
-pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+const QUEUE_MAX: usize = 200_000;
 /// Bodies longer than this are left to their first reader.
 pub const OFFER_LEN_MAX: usize = 256 << 10;
 /// Summaries worked out that wait to be written; of more, the first reader works them out again.
@@ -44,7 +46,7 @@ pub struct Digests(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(BodyId, Bytes)>,
+    waiting: VecDeque<(BodyId, Option<Bytes>)>,
     waiting_bytes: usize,
     /// Worked out, to be written.
     ready: Vec<(BodyId, Bytes, Says)>,
@@ -116,10 +118,12 @@ impl Digests {
     /// Hands in a body that was just made durable, to be summarised soon. Never waits.
     pub fn offer(&self, body: BodyId, bytes: Bytes) {
         let mut state = self.state();
-        if bytes.len() <= OFFER_LEN_MAX && state.waiting_bytes + bytes.len() <= QUEUE_BYTES_MAX {
-            state.waiting_bytes += bytes.len();
-            state.waiting.push_back((body, bytes));
+        if bytes.len() > OFFER_LEN_MAX || state.waiting.len() >= QUEUE_MAX {
+            return;
         }
+        let held = (state.waiting_bytes + bytes.len() <= QUEUE_BYTES_MAX).then_some(bytes);
+        state.waiting_bytes += held.as_ref().map_or(0, Bytes::len);
+        state.waiting.push_back((body, held));
     }
     /// Hands in a summary that was worked out before its body's commit. New mail is what is asked
     /// for next, so it is kept at hand too.
@@ -151,17 +155,22 @@ impl Digests {
 /// Works out and writes the summaries that wait. Call it a few times a second.
 pub async fn tend(store: &Store, hub: &Hub) -> Result<(), StoreError> {
     loop {
-        let turn: Vec<(BodyId, Bytes)> = {
+        let turn: Vec<(BodyId, Option<Bytes>)> = {
             let mut state = hub.digests().state();
             let n = state.waiting.len().min(TURN);
             let turn: Vec<_> = state.waiting.drain(..n).collect();
-            state.waiting_bytes -= turn.iter().map(|t| t.1.len()).sum::<usize>();
+            state.waiting_bytes -= turn.iter().flat_map(|t| &t.1).map(Bytes::len).sum::<usize>();
             turn
         };
         let last = turn.is_empty();
         for (body, bytes) in turn {
-            let (summary, says) = packed(&bytes);
-            hub.digests().ready(body, summary, says);
+            match bytes {
+                Some(bytes) => {
+                    let (summary, says) = packed(&bytes);
+                    hub.digests().ready(body, summary, says);
+                }
+                None => drop(work_out(store, hub, body).await?),
+            }
         }
         let ready = hub.digests().state().ready.len();
         if last || ready >= COMMIT_MAX {

@@ -236,6 +236,23 @@ async fn a_follower_hears_everything_or_that_it_is_behind() {
 }
 
 #[tokio::test]
+async fn texts_that_do_not_fit_in_memory_are_summarised_all_the_same() {
+    let lab = Lab::new();
+    let inbox = lab.folder(ANN, "INBOX").await;
+    let mut bodies = Vec::new();
+    for n in 0..30 {
+        let text = format!("Subject: no {n}\r\n\r\n{}\r\n", "x".repeat(200 << 10));
+        let (_, body) = lab.put(&inbox, &text).await;
+        lab.hub.digests().offer(body, text.into());
+        bodies.push(body);
+    }
+    mailbox::digest::tend(&lab.store, &lab.hub).await.expect("tends");
+    lab.hub.digests().shrink();
+    let kept = lab.store.read_now(|c| Ok(c.query_row("SELECT count(*) FROM mb_summary", [], |r| r.get::<_, i64>(0))?));
+    assert_eq!(kept.expect("reads"), 30, "{} MiB wait at most with their text", mailbox::digest::QUEUE_BYTES_MAX >> 20);
+}
+
+#[tokio::test]
 async fn idle_folders_leave_the_memory() {
     let lab = Lab::new();
     let inbox = lab.folder(ANN, "INBOX").await;

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::Connection;
 
 use crate::body::check;
 use crate::disk::read_exact;
@@ -83,12 +82,42 @@ fn punch_one(shared: &Shared, place: Place) {
     }
 }
 
+/// Bodies looked at in one read: no read lasts long enough to hold the write-ahead log up.
+const LOOK: usize = 50_000;
+
+/// Every body that is named now, in the order of their numbers. Those that are named meanwhile may be left
+/// out, and those that go meanwhile may be told.
+///
+/// In small reads, added up here: SQLite would sort them all in memory to group them by segment.
+fn each(store: &Store, mut take: impl FnMut(Place)) -> Result<(), StoreError> {
+    // What was acknowledged before is seen from here on.
+    store.read_now(|_| Ok(()))?;
+    let mut last = 0i64;
+    loop {
+        let seen = store.glance(|conn| {
+            let sql = "SELECT id, segment, start, len FROM body WHERE id > ?1 ORDER BY id LIMIT ?2";
+            let mut some = conn.prepare_cached(sql)?;
+            let mut rows = some.query((last, LOOK as i64))?;
+            let mut seen = 0;
+            while let Some(row) = rows.next()? {
+                let of = |n: usize| row.get::<_, i64>(n).map(|value| value as u64);
+                last = row.get(0)?;
+                take(Place { segment: of(1)?, start: of(2)?, len: of(3)? });
+                seen += 1;
+            }
+            Ok(seen)
+        })?;
+        if seen < LOOK {
+            return Ok(());
+        }
+    }
+}
+
 /// Live bytes by segment.
-fn live(conn: &Connection) -> Result<BTreeMap<u64, u64>, StoreError> {
-    let mut all = conn.prepare("SELECT segment, sum(len) + count(*) * ?1 FROM body GROUP BY segment")?;
-    let rows =
-        all.query_map([HEAD as i64], |r| Ok((r.get::<_, i64>(0)? as u64, r.get::<_, i64>(1)? as u64)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+fn live(store: &Store) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut live = BTreeMap::new();
+    each(store, |place| *live.entry(place.segment).or_default() += place.len + HEAD as u64)?;
+    Ok(live)
 }
 
 /// Takes away what an earlier life left of large bodies that never became whole: files that hold
@@ -101,7 +130,7 @@ pub(crate) fn sweep(store: &Store) -> Result<Tidied, StoreError> {
     if larges.is_empty() || shared.copying.load(Ordering::Acquire) > 0 {
         return Ok(done);
     }
-    let ends = store.read_now(ends)?;
+    let ends = ends(store)?;
     for no in larges {
         let file = shared.files.get(no).map_err(|e| failed(&e))?;
         let (len, names) = (file.len().map_err(|e| failed(&e))?, file.names().unwrap_or(2));
@@ -122,10 +151,13 @@ pub(crate) fn sweep(store: &Store) -> Result<Tidied, StoreError> {
 }
 
 /// Where the last live body of each segment ends.
-fn ends(conn: &Connection) -> Result<BTreeMap<u64, u64>, StoreError> {
-    let mut all = conn.prepare("SELECT segment, max(start + len) FROM body GROUP BY segment")?;
-    let rows = all.query_map([], |r| Ok((r.get::<_, i64>(0)? as u64, r.get::<_, i64>(1)? as u64)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+fn ends(store: &Store) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut ends = BTreeMap::new();
+    each(store, |place| {
+        let end: &mut u64 = ends.entry(place.segment).or_default();
+        *end = (*end).max(place.start + place.len);
+    })?;
+    Ok(ends)
 }
 
 pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
@@ -137,7 +169,8 @@ pub(crate) fn tidy(store: &Store) -> Result<Tidied, StoreError> {
     let (logs, larges) = (shared.files.all(Sort::Log), shared.files.all(Sort::Large));
     let held: Vec<u64> = larges.iter().copied().filter(|no| shared.holds_segment(*no)).collect();
     let current = lock(&shared.log_end).segment;
-    let live = store.read_now(live)?;
+    let live = live(store)?;
+    shared.counts.live.store(live.values().sum(), Ordering::Relaxed);
     let live_in = |no: u64| live.get(&no).copied().unwrap_or(0);
     let mut gone = Vec::new();
     for no in larges {

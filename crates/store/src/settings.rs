@@ -48,7 +48,7 @@ impl Default for Settings {
             segment_max: Bytes::mib(256),
             small_max: Bytes::kib(256),
             reserve: None,
-            cache: Bytes::mib(8),
+            cache: Bytes::mib(4),
             tell: Tell::default(),
         }
     }

@@ -86,6 +86,8 @@ pub(crate) struct Counts {
     pub(crate) punched: AtomicU64,
     /// Bytes of deleted bodies.
     pub(crate) dead: AtomicU64,
+    /// Bytes of bodies that lived when the segments were last looked over.
+    pub(crate) live: AtomicU64,
 }
 
 struct Look {

@@ -22,9 +22,11 @@ const WAL_LONG: u64 = 192 << 20;
 const LOG_MAX: u64 = 96 << 20;
 /// and after this time in any case.
 const EVERY: Duration = Duration::from_secs(120);
-/// Segments are looked over for rewriting after this many deleted bytes, after this many of rows that
+/// Segments are looked over for rewriting after this many deleted bytes (or this part of what lives, if that
+/// is more: the look costs a read of every body's row), after this many of rows that
 /// were told again (every change of a row makes its older telling worthless), or this long after open.
 const DEAD_STEP: u64 = 64 << 20;
+const DEAD_PART: u64 = 64;
 const LOG_STEP: u64 = 1 << 30;
 const FIRST_TIDY: Duration = Duration::from_secs(300);
 
@@ -73,7 +75,8 @@ impl Upkeep {
             reclaim::punch(&shared);
             let now = shared.counts.dead.load(Ordering::Relaxed);
             let written = shared.counts.log_bytes.load(Ordering::Relaxed);
-            let due = now - dead > DEAD_STEP || written - log > LOG_STEP;
+            let step = DEAD_STEP.max(shared.counts.live.load(Ordering::Relaxed) / DEAD_PART);
+            let due = now - dead > step || written - log > LOG_STEP;
             if due || (first && begun.elapsed() > FIRST_TIDY) {
                 (dead, log, first) = (now, written, false);
                 if let Err(e) = store.tidy() {
