@@ -185,7 +185,8 @@ async fn serve(certificates: &dyn TlsServer, stream: Box<dyn Stream>) -> Result<
     facts.sni = sni;
     facts.endpoint = pick.endpoint;
     // The handshake has proved that the client holds the key of the certificate it showed.
-    facts.client_names = connection.peer_certificates().and_then(|c| c.first()).and_then(key_pin).into_iter().collect();
+    facts.client_names =
+        connection.peer_certificates().and_then(|c| c.first()).and_then(key_pin).into_iter().collect();
     facts.exporter =
         exporter(connection, |out| connection.export_keying_material(out, EXPORTER, Some(b"")).ok());
     Ok((Box::new(stream), facts))

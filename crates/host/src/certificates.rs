@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use drive::tls::endpoint_hash;
 use drive::{Roots, TlsPick, TlsServer};
-use rustls::pki_types::pem::PemObject;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};

@@ -17,7 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 /// Names the socket to the new one.
@@ -201,7 +202,8 @@ fn meet(
     stream.set_write_timeout(Some(START_MAX))?;
     send(&stream, sockets)?;
     let mut lines = BufReader::new(stream);
-    let said = line(&mut lines).map_err(|e| io::Error::other(format!("it did not get as far as the store: {e}")))?;
+    let said =
+        line(&mut lines).map_err(|e| io::Error::other(format!("it did not get as far as the store: {e}")))?;
     match said.split_once(' ') {
         Some(("waiting", rest)) => Ok((lines, rest.to_owned())),
         _ => Err(io::Error::other(format!("it said: {said}"))),

@@ -38,7 +38,8 @@ pub const ANSWER_MAX: usize = 10_000;
 /// The tables of this room.
 pub const SCHEMA: Schema = Schema {
     room: "ledger",
-    steps: &["
+    steps: &[
+        "
     CREATE TABLE fact (
         id INTEGER PRIMARY KEY,
         at INTEGER NOT NULL,       -- ms since 1970
@@ -62,7 +63,9 @@ pub const SCHEMA: Schema = Schema {
         n INTEGER NOT NULL,
         PRIMARY KEY (name, hour)
     ) STRICT, WITHOUT ROWID;
-    ", keys::TABLE],
+    ",
+        keys::TABLE,
+    ],
 };
 
 /// Enters a fact; true once the batch is durable.

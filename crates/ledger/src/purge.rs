@@ -59,7 +59,8 @@ pub fn purge(batch: &mut Batch<'_>, limits: &Limits, now: Now, step: usize) -> R
     }
     let left = (step - rows).max(1);
     // At most a chapter's few pages of keys: they count as nothing.
-    conn.prepare_cached("DELETE FROM fact_page_unlogged WHERE page < ?1")?.execute([(chapter + 1) * PAGES])?;
+    conn.prepare_cached("DELETE FROM fact_page_unlogged WHERE page < ?1")?
+        .execute([(chapter + 1) * PAGES])?;
     rows += conn
         .prepare_cached("DELETE FROM fact WHERE id IN (SELECT id FROM fact WHERE id < ?1 LIMIT ?2)")?
         .execute((end, left))? as i64;

@@ -26,8 +26,8 @@ const ENTRY_BYTES: usize = 112;
 pub const CACHE_IDLE: Span = Span::secs(60);
 /// Texts that wait in memory to be summarised; of more, only the number waits, and the text is read again.
 pub const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// Messages waiting to be summarised; more are left to their first reader.
-const QUEUE_MAX: usize = 200_000;
+/// Messages waiting to be summarised; in a flood, more are left to their first reader.
+const QUEUE_MAX: usize = 4000;
 /// Bodies longer than this are left to their first reader.
 pub const OFFER_LEN_MAX: usize = 256 << 10;
 /// Summaries worked out that wait to be written; of more, the first reader works them out again.

@@ -109,7 +109,8 @@ fn resolved(conn: &Connection, body: BodyId, says: Says) -> Result<Option<u64>, 
              WHERE ours.body = ?2 AND h.account = o.account)
          ORDER BY t.body LIMIT 1",
     )?;
-    let root: Option<i64> = read.query_row(params![first as i64, body.0, RUNS_BACK], |r| r.get(0)).optional()?;
+    let root: Option<i64> =
+        read.query_row(params![first as i64, body.0, RUNS_BACK], |r| r.get(0)).optional()?;
     Ok(Some(root.map_or(first, |root| root as u64)))
 }
 

@@ -248,8 +248,15 @@ async fn texts_that_do_not_fit_in_memory_are_summarised_all_the_same() {
     }
     mailbox::digest::tend(&lab.store, &lab.hub).await.expect("tends");
     lab.hub.digests().shrink();
-    let kept = lab.store.read_now(|c| Ok(c.query_row("SELECT count(*) FROM mb_summary", [], |r| r.get::<_, i64>(0))?));
-    assert_eq!(kept.expect("reads"), 30, "{} MiB wait at most with their text", mailbox::digest::QUEUE_BYTES_MAX >> 20);
+    let kept = lab
+        .store
+        .read_now(|c| Ok(c.query_row("SELECT count(*) FROM mb_summary", [], |r| r.get::<_, i64>(0))?));
+    assert_eq!(
+        kept.expect("reads"),
+        30,
+        "{} MiB wait at most with their text",
+        mailbox::digest::QUEUE_BYTES_MAX >> 20
+    );
 }
 
 #[tokio::test]

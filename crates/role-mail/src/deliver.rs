@@ -219,7 +219,8 @@ impl Load {
         self.send_filed(batch)?;
         if let Some(Arrived { id, to, size }) = &self.arrived {
             let (hub, feed, about, now) = (&self.hub, &self.feed, self.id, self.now);
-            let new = notice::New { hub, feed, id: *id, about, to, size: *size, now, body: 0, tls_waived: false };
+            let new =
+                notice::New { hub, feed, id: *id, about, to, size: *size, now, body: 0, tls_waived: false };
             notice::keep(batch, &new)?;
         }
         ledger::note(batch, &self.fact.message(self.id))?;

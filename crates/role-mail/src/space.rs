@@ -65,19 +65,24 @@ pub async fn make_room(site: &Site, last: &mut stdx::Now) -> Result<bool, StoreE
         return Ok(false);
     }
     *last = site.now();
-    tracing::warn!("the mail disk is nearly full: search indexes and old facts go, space of deleted mail is given back");
+    tracing::warn!(
+        "the mail disk is nearly full: search indexes and old facts go, space of deleted mail is given back"
+    );
     let mut after = AccountId(0);
     loop {
         let page = site.store().glance(|c| directory::accounts(c, after, ACCOUNTS_AT_ONCE))?;
         let Some(end) = page.last() else { break };
         after = end.id;
-        let forget =
-            move |batch: &mut store::Batch<'_>| page.iter().try_for_each(|a| mailbox::text::forget(batch, a.id));
+        let forget = move |batch: &mut store::Batch<'_>| {
+            page.iter().try_for_each(|a| mailbox::text::forget(batch, a.id))
+        };
         site.store().commit(Vec::new(), forget).await?;
     }
     let (now, rows) = (site.now(), site.settings().ledger_rows_max);
     let bounds = ledger::Limits { age: FACTS_KEEP, rows, ..ledger::Limits::default() };
-    site.store().commit(Vec::new(), move |batch| ledger::purge(batch, &bounds, now, FACTS_STEP).map(drop)).await?;
+    site.store()
+        .commit(Vec::new(), move |batch| ledger::purge(batch, &bounds, now, FACTS_STEP).map(drop))
+        .await?;
     let store = site.store().clone();
     tokio::task::spawn_blocking(move || store.tidy()).await.map_err(|_| StoreError::Closed)??;
     Ok(true)

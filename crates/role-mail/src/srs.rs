@@ -29,7 +29,8 @@ const KNOB: &str = "srs.secret";
 /// What mail of the spool leaves with: forwarded mail of others as ours, everything else as it is.
 pub fn on_the_wire(site: &Site, entry: &Entry, mut envelope: Envelope) -> Envelope {
     let (Origin::Forwarded { of }, Some(sender)) = (&entry.origin, &envelope.sender) else { return envelope };
-    let ours = site.store().glance(|conn| Ok(directory::resolve(conn, sender)? != directory::Resolved::NotOurs));
+    let ours =
+        site.store().glance(|conn| Ok(directory::resolve(conn, sender)? != directory::Resolved::NotOurs));
     if ours.unwrap_or(false) {
         return envelope;
     }
@@ -125,7 +126,8 @@ pub fn original(key: &[u8], local: &str, now: Now) -> Option<Address> {
         let (domain, name) = after.split_once('=')?;
         let right = mark(key, &["0", day, domain, name]);
         let good = sasl::same(right.as_bytes(), given.to_ascii_lowercase().as_bytes());
-        return (good && age(day, now)? <= HOLDS).then(|| Address::parse(&format!("{name}@{domain}")).ok())?;
+        return (good && age(day, now)? <= HOLDS)
+            .then(|| Address::parse(&format!("{name}@{domain}")).ok())?;
     }
     let (given, first, rest) = apart(tail(local, "SRS1")?)?;
     let right = mark(key, &["1", first, rest]);
@@ -165,7 +167,15 @@ mod tests {
             let forged = sent.local().replace(from, to);
             assert_eq!(original(KEY, &forged, T), None, "{forged}");
         }
-        for text in ["SRS0", "SRS0=", "SRS0=a=b", "SRS0=a=bb=c", "SRS1=x=y=z", "SRS0=aaaaaaaaaa=aa=d.example=x", "bob"] {
+        for text in [
+            "SRS0",
+            "SRS0=",
+            "SRS0=a=b",
+            "SRS0=a=bb=c",
+            "SRS1=x=y=z",
+            "SRS0=aaaaaaaaaa=aa=d.example=x",
+            "bob",
+        ] {
             assert_eq!(original(KEY, text, T), None, "{text}");
         }
         assert!(looks_like("srs0=x") && looks_like("SRS1+x") && !looks_like("srs0") && !looks_like("bob"));

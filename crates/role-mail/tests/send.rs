@@ -227,14 +227,19 @@ async fn a_forward_leaves_in_our_name_and_its_bounce_finds_the_writer() {
         directory::add_alias(batch, &address("away@home.example"), &address("me@far.example"))
     });
     made.await.expect("an alias");
-    let reply = farm.house.call("198.51.100.7").await.send("eve@out.example", &["away@home.example"], TEXT).await;
+    let reply =
+        farm.house.call("198.51.100.7").await.send("eve@out.example", &["away@home.example"], TEXT).await;
     assert!(reply.starts_with("250"), "{reply}");
     farm.pass(Span::secs(5)).await;
     let got = far.got();
     assert_eq!(got.len(), 1);
     let sender = got[0].sender.trim_matches(['<', '>']).to_owned();
     assert!(sender.starts_with("SRS0=") && sender.ends_with("=out.example=eve@home.example"), "{sender}");
-    farm.house.city.zones.ptr(ip("198.51.100.7"), "out.far.example").ip("out.far.example", ip("198.51.100.7"));
+    farm.house
+        .city
+        .zones
+        .ptr(ip("198.51.100.7"), "out.far.example")
+        .ip("out.far.example", ip("198.51.100.7"));
     // The far side writes a bounce to it; a stranger's letter to it is refused.
     let mut wire = farm.house.call("198.51.100.7").await;
     wire.say("EHLO mx.far.example\r\n").await;
@@ -245,7 +250,8 @@ async fn a_forward_leaves_in_our_name_and_its_bounce_finds_the_writer() {
     wire.say("RSET\r\n").await;
     wire.say("MAIL FROM:<>\r\n").await;
     assert!(wire.say(&format!("RCPT TO:<{forged}>\r\n")).await.starts_with("550"), "a forged one");
-    let bounce = "From: MAILER-DAEMON@far.example\r\nMessage-ID: <b@far.example>\r\nSubject: failed\r\n\r\nNo.";
+    let bounce =
+        "From: MAILER-DAEMON@far.example\r\nMessage-ID: <b@far.example>\r\nSubject: failed\r\n\r\nNo.";
     let reply = farm.house.call("198.51.100.7").await.send("", &[&sender], bounce).await;
     assert!(reply.starts_with("250"), "{reply}");
     farm.pass(Span::secs(5)).await;

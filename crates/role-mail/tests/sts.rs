@@ -417,9 +417,13 @@ async fn a_day_is_told_once_to_who_asks_for_it_even_where_tls_is_broken() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((farm.reports().len(), farm.desk.asked().len()), (1, 1));
     let rows = farm.site.store().read_now(|c| spool::tls::counts(c, day + 1, Some("far.example")));
-    assert!(rows.expect("counts").iter().all(|c| !c.result.is_empty()), "the report's session is not counted");
+    assert!(
+        rows.expect("counts").iter().all(|c| !c.result.is_empty()),
+        "the report's session is not counted"
+    );
     let told = farm.site.store().read_now(|conn| {
-        Ok(conn.query_row("SELECT count(*) FROM fact WHERE kind = 'tls.reported'", [], |r| r.get::<_, i64>(0))?)
+        Ok(conn
+            .query_row("SELECT count(*) FROM fact WHERE kind = 'tls.reported'", [], |r| r.get::<_, i64>(0))?)
     });
     assert_eq!(told.expect("facts"), 1);
 }

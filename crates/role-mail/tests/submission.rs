@@ -102,8 +102,7 @@ async fn a_writer_may_waive_tls_for_one_message() {
         assert!(reply.starts_with("250"), "{reply}");
     }
     let listed = house.site.store().read_now(|conn| spool::list(conn, spool::SpoolId(0), None, 9));
-    let waived: Vec<bool> =
-        listed.expect("a list").iter().map(|l| l.entry.options.tls_waived).collect();
+    let waived: Vec<bool> = listed.expect("a list").iter().map(|l| l.entry.options.tls_waived).collect();
     assert_eq!(waived, [true, false]);
 }
 

@@ -311,10 +311,7 @@ pub fn judge(list: &ListFacts, round: &Round) -> Verdict<Finding> {
     };
     let listed = |answer: &Answer| matches!(answer, Answer::Records(r) if r.iter().any(|a| a.octets()[0] == 127 && !is_error(*a)));
     if matches!(&round.must_not_be, Answer::Records(r) if !r.is_empty()) {
-        return unusable(
-            LISTS_THE_WORLD,
-            "127.0.0.1 is listed: this list answers for everything".to_owned(),
-        );
+        return unusable(LISTS_THE_WORLD, "127.0.0.1 is listed: this list answers for everything".to_owned());
     }
     if !listed(&round.must_be) {
         let why = match &round.must_be {

@@ -150,7 +150,13 @@ impl ListView<'_> {
     }
 
     /// A refusal of this mail cites a list which says nothing of the kind: its name.
-    pub fn denied(&self, egress: &str, lane: Option<&Lane>, domain: &str, hosts: &[String]) -> Option<String> {
+    pub fn denied(
+        &self,
+        egress: &str,
+        lane: Option<&Lane>,
+        domain: &str,
+        hosts: &[String],
+    ) -> Option<String> {
         let denies = |list: &&String| {
             let listing = self.state.lists.get(*list).and_then(|l| l.egresses.get(egress));
             listing.is_some_and(|l| l.denied_at > 0 && self.now.since(Now(l.denied_at)) < DENIAL_FRESH)

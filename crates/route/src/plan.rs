@@ -292,7 +292,12 @@ impl Search<'_> {
                 if accepts_this {
                     self.resort.get_or_insert(index);
                 }
-                if candidate && !asked && self.facts.may_probe && probe_at <= self.now && !self.too_late_to_probe() {
+                if candidate
+                    && !asked
+                    && self.facts.may_probe
+                    && probe_at <= self.now
+                    && !self.too_late_to_probe()
+                {
                     return Some(Way::Send { egress: index, purpose: Purpose::Probe });
                 }
                 self.wait_until(probe_at.max(self.now + Span::mins(1)));
@@ -353,7 +358,8 @@ impl Search<'_> {
             return Way::GiveUp { says: self.final_words() };
         }
         if let (hold, Some(list)) = self.hold() {
-            let says = format!("{list}, which refusals cite, has nothing against us: mail is held for {hold}");
+            let says =
+                format!("{list}, which refusals cite, has nothing against us: mail is held for {hold}");
             self.reasons.push(Reason::new("list.denied", says).with("list", list));
         }
         let soonest = self.probe_at.unwrap_or(self.now + self.settings.probe_every);
@@ -386,8 +392,11 @@ impl Search<'_> {
         let why = denied.map_or_else(String::new, |list| {
             format!(", since {list}, which they cite, has nothing against us")
         });
-        let says =
-            format!("every egress ({}) is refused by {}; mail is held for {hold}{why}", self.names(), self.facts.group);
+        let says = format!(
+            "every egress ({}) is refused by {}; mail is held for {hold}{why}",
+            self.names(),
+            self.facts.group
+        );
         Alert { key: format!("all-blocked:{}", self.facts.group), says }
     }
 

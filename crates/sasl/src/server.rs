@@ -105,9 +105,9 @@ impl Failure {
             Failure::Unavailable => "log-ins cannot be checked right now; try again shortly".into(),
             Failure::NotAllowed(why) => why.clone(),
             Failure::TooWeak => "this log-in needs an encrypted connection: switch on TLS".into(),
-            Failure::NotOffered(via) => format!(
-                "{via} is not offered here: choose \"normal password\" and TLS in your mail program"
-            ),
+            Failure::NotOffered(via) => {
+                format!("{via} is not offered here: choose \"normal password\" and TLS in your mail program")
+            }
             Failure::NotHere => {
                 "nobody logs in on this port: send through port 465 (TLS) or 587 (STARTTLS)".into()
             }
@@ -116,7 +116,8 @@ impl Failure {
 }
 
 /// Mechanisms of others, as the record names them.
-const FOREIGN: [&str; 7] = ["CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GSS-SPNEGO", "EXTERNAL", "ANONYMOUS"];
+const FOREIGN: [&str; 7] =
+    ["CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GSS-SPNEGO", "EXTERNAL", "ANONYMOUS"];
 
 /// The mechanism a client names, if it is taken, and whether a -PLUS variant was listed; otherwise
 /// the question by which it is recorded that it is not.
@@ -133,12 +134,17 @@ pub fn called(
     }
     let user = known.and_then(|m| shown_user(m, initial?));
     let via = via(name);
-    Err(if taken.is_empty() { Question::Unencrypted { user, via } } else { Question::NotOffered { user, via } })
+    Err(if taken.is_empty() {
+        Question::Unencrypted { user, via }
+    } else {
+        Question::NotOffered { user, via }
+    })
 }
 
 /// A mechanism's name as the record has it.
 pub fn via(name: &str) -> &'static str {
-    let foreign = || FOREIGN.into_iter().find(|f| f.eq_ignore_ascii_case(name)).unwrap_or("another mechanism");
+    let foreign =
+        || FOREIGN.into_iter().find(|f| f.eq_ignore_ascii_case(name)).unwrap_or("another mechanism");
     Mechanism::parse(name).map_or_else(foreign, Mechanism::name)
 }
 

@@ -300,7 +300,10 @@ fn options_out(o: &Options) -> u8 {
         Some(Ret::Full) => 1,
         Some(Ret::Headers) => 2,
     };
-    body | (u8::from(o.smtputf8) << 2) | (u8::from(o.requiretls) << 3) | (ret << 4) | (u8::from(o.tls_waived) << 6)
+    body | (u8::from(o.smtputf8) << 2)
+        | (u8::from(o.requiretls) << 3)
+        | (ret << 4)
+        | (u8::from(o.tls_waived) << 6)
 }
 
 fn options_in(o: u8, envid: Option<String>) -> Options {

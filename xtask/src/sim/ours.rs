@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use route::dnsbl::{ListFacts, Weight};
 use route::{
     Egress, Facts, News, Next, Outcome, Purpose, Refusal, Sender, Settings, Stage, State, Told, Tried, Way,
 };
-use route::dnsbl::{ListFacts, Weight};
 use stdx::{Now, Span};
 use words::{Domain, Enhanced};
 
@@ -32,8 +32,15 @@ struct Flight {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Due,
-    Landed { egress: usize, purpose: u8 },
-    List { zone: usize, egress: usize, listed: bool },
+    Landed {
+        egress: usize,
+        purpose: u8,
+    },
+    List {
+        zone: usize,
+        egress: usize,
+        listed: bool,
+    },
     /// The monitor's round while a list is dead.
     Dead,
 }

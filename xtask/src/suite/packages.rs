@@ -42,16 +42,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("python3-venv", "/usr/share/doc/python3-venv"),
 ];
 /// Python packages of the outside tests, in `target/outside-venv`.
-const PYTHON: &[&str] = &[
-    "imapclient",
-    "aioimaplib",
-    "imap-tools",
-    "dkimpy",
-    "pynacl",
-    "pyyaml",
-    "icalendar",
-    "feedparser",
-];
+const PYTHON: &[&str] =
+    &["imapclient", "aioimaplib", "imap-tools", "dkimpy", "pynacl", "pyyaml", "icalendar", "feedparser"];
 
 pub fn install(root: &Path) -> Counts {
     let mut counts = debian();

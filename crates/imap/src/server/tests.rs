@@ -170,7 +170,8 @@ fn a_notify_stands_in_the_next_process_too() {
     server.received(now, b"c NOTIFY SET (SELECTED (MessageNew (UID FLAGS) MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))\r\nd IDLE\r\n");
     settle(&mut server, now);
     let parcel = server.parcel().expect("it waits for its client");
-    let mut next = Server::resume(settings.clone(), SessionId(1), Box::default(), parcel.clone()).expect("goes on");
+    let mut next =
+        Server::resume(settings.clone(), SessionId(1), Box::default(), parcel.clone()).expect("goes on");
     next.opened(now);
     assert_eq!(said(&mut next, now), "? Notify\n? Sync\n");
     assert_eq!(next.parcel(), Some(parcel.clone()));

@@ -5,7 +5,6 @@
 //! sorted in one blob between NULs: looking for a part of a word is one pass over some hundred
 //! KiB, which needs no index of its own. Numbers are little-endian.
 
-
 use crate::text::gathered::Gathered;
 use crate::text::words::{Lies, WORD_LEN_MAX, fold, words};
 use crate::uids::{put, take};

@@ -206,11 +206,7 @@ fn rows(conn: &rusqlite::Connection, account: AccountId) -> Result<Rows, StoreEr
 ///
 /// Messages may be seen as they were some seconds ago: a search then reads more of them themselves.
 /// Chunks and marks made here are kept until a glance shows them, so they are always seen as they are.
-pub(super) async fn load(
-    store: &Store,
-    hub: &Hub,
-    account: AccountId,
-) -> Result<Arc<Loaded>, StoreError> {
+pub(super) async fn load(store: &Store, hub: &Hub, account: AccountId) -> Result<Arc<Loaded>, StoreError> {
     let old = hub.wants().state().loaded.get(&account).cloned();
     if let Some(old) = old.as_ref().filter(|old| old.is_ahead(store)) {
         return Ok(old.clone());

@@ -34,7 +34,18 @@ impl Open {
     /// With nothing told yet, and no keywords known.
     pub fn at(folder: Folder, feed: Feed, (rights, read_only): (String, bool), store: Store) -> Open {
         let keywords = translate::keywords(Table::default().table());
-        Open { folder, feed, read_only, rights, keywords, known: 0, uidnext: 1, told: 1, behind: false, store }
+        Open {
+            folder,
+            feed,
+            read_only,
+            rights,
+            keywords,
+            known: 0,
+            uidnext: 1,
+            told: 1,
+            behind: false,
+            store,
+        }
     }
     pub fn knowing(mut self, table: &Table) -> Open {
         (self.keywords, self.known) = (translate::keywords(table.table()), table.known());

@@ -13,8 +13,7 @@ pub fn ended(site: &Site, arrival: &Arrival, why: &Why) {
     let Why::TlsFailed(text) = why else { return };
     let Some(cause) = cause(text) else { return };
     let (from, now) = (arrival.peer.ip(), site.now());
-    let mut throttle =
-        site.logins().throttle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut throttle = site.logins().throttle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !throttle.may_record(gate::network(from), now) {
         return;
     }
@@ -37,7 +36,13 @@ fn cause(text: &str) -> Option<&'static str> {
     // What is incompatible with TLS 1.2 and its signatures is older; clients of 2010 fail here.
     if has(&["peer is incompatible", "ProtocolVersion"]) {
         Some("tls_too_old")
-    } else if has(&["UnknownCA", "BadCertificate", "CertificateUnknown", "CertificateExpired", "UnsupportedCertificate"]) {
+    } else if has(&[
+        "UnknownCA",
+        "BadCertificate",
+        "CertificateUnknown",
+        "CertificateExpired",
+        "UnsupportedCertificate",
+    ]) {
         Some("certificate")
     } else if text == drive::TLS_TOO_EARLY {
         Some("tls_on_plain_port")
@@ -57,7 +62,9 @@ pub fn words(cause: &str) -> &'static str {
         "mechanism" => "an old way to log in (such as CRAM-MD5): choose \"normal password\" with TLS",
         "port_25" => "sends through port 25: use port 465 (SSL/TLS) or 587 (STARTTLS) and log in",
         "tls_too_old" => "speaks only TLS 1.0 or 1.1: the program or its system must be renewed",
-        "certificate" => "does not trust our certificate: is the server's name right, and its list of authorities new?",
+        "certificate" => {
+            "does not trust our certificate: is the server's name right, and its list of authorities new?"
+        }
         "tls_on_plain_port" => "SSL/TLS on a port for STARTTLS: choose STARTTLS, or port 465, 993 or 995",
         "plain_on_tls_port" => "no TLS on a port that needs it: choose SSL/TLS",
         "no_domain" => "the user name lacks its domain: write the whole address",

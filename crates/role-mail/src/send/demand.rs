@@ -259,6 +259,8 @@ mod tests {
         let mut hidden = host("mx.far.example", &[]);
         hidden.unproved = Some("its TLSA records cannot be looked up".into());
         let place = place(None, true);
-        assert!(Demand::Open.barred(&place, &hidden, Wish::Usual).is_some_and(|b| b.says.starts_with("DANE")));
+        assert!(
+            Demand::Open.barred(&place, &hidden, Wish::Usual).is_some_and(|b| b.says.starts_with("DANE"))
+        );
     }
 }

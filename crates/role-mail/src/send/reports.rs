@@ -192,7 +192,9 @@ async fn one(
         let packed = pack(report.to_json().as_bytes())?;
         for place in places.into_iter().take(PLACES_MAX) {
             match tell(site, &place, &packed).await {
-                Place::Letter(to) => letters.push((to.clone(), letter(&report, author, domain, (&to, &packed), site.now()))),
+                Place::Letter(to) => {
+                    letters.push((to.clone(), letter(&report, author, domain, (&to, &packed), site.now())))
+                }
                 Place::Told => {}
                 Place::Failed(why) => {
                     failed.push(format!("{place}: {why}"));
@@ -218,7 +220,8 @@ enum Place {
 async fn tell(site: &Site, place: &str, packed: &[u8]) -> Place {
     if let Some(to) = place.strip_prefix("mailto:") {
         let to = to.split('?').next().unwrap_or("");
-        return Address::parse(to).map_or_else(|why| Place::Failed(format!("no address: {why}")), Place::Letter);
+        return Address::parse(to)
+            .map_or_else(|why| Place::Failed(format!("no address: {why}")), Place::Letter);
     }
     let url = match Url::parse(place) {
         Ok(url) => url,
@@ -299,7 +302,8 @@ async fn keep(
     let written = site.store().commit(bodies, move |batch| {
         for (body, (id, to, size)) in posts.iter().enumerate() {
             let (hub, feed) = (&hub, &feed);
-            let new = notice::New { hub, feed, id: *id, about: *id, to, size: *size, now, body, tls_waived: true };
+            let new =
+                notice::New { hub, feed, id: *id, about: *id, to, size: *size, now, body, tls_waived: true };
             notice::post(batch, &new)?;
         }
         if let Some(fact) = &fact {

@@ -170,12 +170,14 @@ async fn text<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> String {
 
 /// A certificate to show, and what to answer.
 type Says = Option<(Arc<ServerConfig>, String)>;
+/// Heads and bodies of what was asked.
+type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A web server that says one thing.
 #[derive(Clone, Default)]
 pub struct Web {
     says: Arc<Mutex<Says>>,
-    asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    asked: Asked,
     calls: Arc<AtomicU64>,
 }
 
@@ -215,7 +217,7 @@ impl Web {
     }
 }
 
-async fn answer(stream: TcpStream, says: Says, asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+async fn answer(stream: TcpStream, says: Says, asked: Asked) {
     let Some((config, answer)) = says else { return };
     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
     let mut stream = BufReader::new(stream);

@@ -195,7 +195,10 @@ fn who_asks_for_what_is_not_taken_is_recorded_with_the_name_he_showed() {
     let plain = encode(b"\0bob@x.example\0pw");
     assert_eq!(asked("plain", None, true), "taken PLAIN");
     assert_eq!(asked("PLAIN", Some(plain.as_bytes()), false), "unencrypted PLAIN Some(\"bob@x.example\")");
-    assert_eq!(asked("SCRAM-SHA-256", Some(encode(b"n,,n=bob,r=x").as_bytes()), false), "unencrypted SCRAM-SHA-256 Some(\"bob\")");
+    assert_eq!(
+        asked("SCRAM-SHA-256", Some(encode(b"n,,n=bob,r=x").as_bytes()), false),
+        "unencrypted SCRAM-SHA-256 Some(\"bob\")"
+    );
     assert_eq!(asked("cram-md5", None, true), "not offered CRAM-MD5 None");
     assert_eq!(asked("CRAM-MD5", Some(b"!"), false), "unencrypted CRAM-MD5 None");
     assert_eq!(asked("X-EVIL\u{7}", None, true), "not offered another mechanism None");

@@ -43,9 +43,15 @@ impl Voice for Ours {
             Question::Sasl(SaslQuestion::Password { user, password, via, .. }) => {
                 format!("password {user} {} {via}", password.reveal())
             }
-            Question::Sasl(SaslQuestion::Unencrypted { user, via }) => format!("unencrypted {via} {}", user.as_deref().unwrap_or("-")),
-            Question::Sasl(SaslQuestion::NotHere { user, via }) => format!("not here {via} {}", user.as_deref().unwrap_or("-")),
-            Question::Sasl(SaslQuestion::NotOffered { user, via }) => format!("not offered {via} {}", user.as_deref().unwrap_or("-")),
+            Question::Sasl(SaslQuestion::Unencrypted { user, via }) => {
+                format!("unencrypted {via} {}", user.as_deref().unwrap_or("-"))
+            }
+            Question::Sasl(SaslQuestion::NotHere { user, via }) => {
+                format!("not here {via} {}", user.as_deref().unwrap_or("-"))
+            }
+            Question::Sasl(SaslQuestion::NotOffered { user, via }) => {
+                format!("not offered {via} {}", user.as_deref().unwrap_or("-"))
+            }
             Question::Sasl(_) => "sasl".to_owned(),
             Question::Mail(e) => {
                 let sender = e.sender.as_ref().map(ToString::to_string).unwrap_or_default();
