@@ -15,7 +15,8 @@ use crate::provider::{self, Isolation};
 use crate::refusal::{Class, Reading, Remedy, Stage};
 use crate::settings::{Settings, asked_wait};
 use crate::state::{
-    Block, EVIDENCE_MAX, Evidence, FLAKY_FOR, HostLane, Lane, Mood, Return, STEPS, State, Unverified, cut,
+    Block, CITES_MAX, EVIDENCE_MAX, Evidence, FLAKY_FOR, HostLane, Lane, Mood, Return, STEPS, State,
+    Unverified, cut,
 };
 
 /// How one try ended.
@@ -497,7 +498,13 @@ fn cite(
     settings: &Settings,
     now: Now,
 ) -> Option<Event> {
-    state.host_mut(host, now).cites.insert(list.to_owned(), now.0);
+    let cites = &mut state.host_mut(host, now).cites;
+    cites.insert(list.to_owned(), now.0);
+    if cites.len() > CITES_MAX {
+        let oldest = cites.iter().min_by_key(|(_, at)| **at).map(|(list, _)| list.clone());
+        cites.remove(&oldest.unwrap_or_default());
+    }
+    state.room_for_list(list);
     let listing =
         state.lists.entry(list.to_owned()).or_default().egresses.entry(name.to_owned()).or_default();
     let known = listing.cited_by.insert(host.to_owned(), now.0).is_some();

@@ -296,4 +296,37 @@ mod tests {
             assert_eq!(cited(reply, &zones).as_deref(), want, "{reply}");
         }
     }
+
+    #[test]
+    fn replies_that_name_ever_new_lists_fill_nothing() {
+        let (mut state, settings) = (State::new(), Settings::default());
+        let egress = crate::Egress::address("A", [192, 0, 2, 1].into(), "a.example");
+        let domain = Domain::new("far.example").expect("valid");
+        let text = "5.7.1 Service unavailable; Client host [192.0.2.1] blocked using bl.example";
+        let reading = crate::classify(&crate::Refusal { code: 554, text, ..crate::Refusal::default() });
+        let mut now = Now::from_secs(1_700_000_000);
+        for n in 0..3000 {
+            now += Span::secs(1);
+            let reply =
+                format!("5.7.1 Service unavailable; Client host [192.0.2.1] blocked using n{n}.bl.example");
+            let told =
+                crate::Told::Refused { stage: crate::Stage::Rcpt, reading, permanent: true, reply: &reply };
+            let outcome = crate::Outcome {
+                egress: &egress,
+                group: "far.example",
+                host: Some("mx.far.example"),
+                domain: &domain,
+                sender_domain: None,
+                purpose: crate::Purpose::Usual,
+                told,
+                zones: &[],
+            };
+            crate::learn(&mut state, &outcome, &settings, now);
+        }
+        assert_eq!(state.lists.len(), crate::state::LISTS_MAX);
+        assert_eq!(state.hosts["mx.far.example"].cites.len(), crate::state::CITES_MAX);
+        let asked = cited_zones(&state, &[ListFacts::plain("n2999.bl.example", Weight::High)], now);
+        assert_eq!((asked.len(), asked[0].zone.as_str()), (CITED_MAX, "n2998.bl.example"));
+        assert!(cited_zones(&state, &[], now + Span::days(4)).is_empty(), "nobody cites them any more");
+    }
 }

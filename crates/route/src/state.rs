@@ -19,6 +19,9 @@ use crate::settings::Settings;
 pub const MARKS_MAX: usize = 128;
 /// Groups and hosts remembered; the least recently used of the quiet ones goes first.
 pub const GROUPS_MAX: usize = 50_000;
+/// Lists remembered, and lists that one host has cited: replies are free to name any.
+pub const LISTS_MAX: usize = 1000;
+pub const CITES_MAX: usize = 16;
 /// Verbatim replies kept with a block.
 pub const EVIDENCE_MAX: usize = 12;
 /// Longest reply kept, in characters.
@@ -284,6 +287,22 @@ impl State {
         if let Some(name) = oldest.map(|(n, _)| n.clone()) {
             self.groups.remove(&name);
             self.dirty.insert(format!("g/{name}"));
+        }
+    }
+
+    /// Makes room for a list that is not known yet: the one of which nothing was heard for longest goes.
+    pub(crate) fn room_for_list(&mut self, list: &str) {
+        if self.lists.contains_key(list) || self.lists.len() < LISTS_MAX {
+            return;
+        }
+        let heard = |known: &List| {
+            let of = |l: &Listing| l.cited_by.values().copied().max().unwrap_or(0).max(l.said_at);
+            known.egresses.values().map(of).max()
+        };
+        let oldest = self.lists.iter().min_by_key(|(_, known)| heard(known)).map(|(name, _)| name.clone());
+        if let Some(name) = oldest {
+            self.lists.remove(&name);
+            self.dirty.insert(format!("l/{name}"));
         }
     }
 
