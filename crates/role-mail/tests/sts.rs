@@ -355,6 +355,12 @@ impl Farm {
         });
         made.await.expect("a domain");
     }
+    /// To five in the morning (UTC) of the next day, whatever hour it is.
+    fn sleep_over(&self) {
+        let now = self.site.now();
+        let morning = stdx::Now::from_secs((role_mail::send::tally::day(now) + 1) * 86_400) + Span::hours(5);
+        self.clock.forward(morning.since(now));
+    }
     async fn until(&self, what: &str, is: impl Fn(&Farm) -> bool) {
         for _ in 0..400 {
             if is(self) {
@@ -392,7 +398,7 @@ async fn a_day_is_told_once_to_who_asks_for_it_even_where_tls_is_broken() {
     farm.walk(id, "send.deferred").await;
     farm.counts().await;
     let day = role_mail::send::tally::day(farm.site.now());
-    farm.clock.forward(Span::hours(28));
+    farm.sleep_over();
     farm.until("the report", |farm| farm.reports().len() == 1 && farm.desk.asked().len() == 1).await;
     let report = farm.reports().remove(0);
     let head = message::Head::parse(report.as_bytes());
@@ -436,9 +442,16 @@ async fn a_place_that_does_not_answer_is_told_later() {
     farm.walk(id, "send.delivered").await;
     farm.counts().await;
     farm.signs().await;
-    farm.clock.forward(Span::hours(28));
+    farm.sleep_over();
     farm.until("a try", |farm| farm.desk.calls() > 0).await;
     farm.desk.say(&farm.ca.server("reports.far.example", false), "HTTP/1.1 200 OK\r\n\r\n".into());
-    farm.clock.forward(Span::mins(70));
-    farm.until("the report", |farm| farm.desk.asked().len() == 1).await;
+    // The try may still be under way when the clock moves.
+    for _ in 0..20 {
+        farm.clock.forward(Span::mins(35));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if !farm.desk.asked().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(farm.desk.asked().len(), 1);
 }

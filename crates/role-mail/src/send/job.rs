@@ -20,8 +20,8 @@ pub struct Job {
     pub body: BodyId,
     pub slots: Vec<usize>,
     pub envelope: Envelope,
-    /// Tried on a connection that turned out to be closed; it may ask once more on a fresh one.
-    pub again: bool,
+    /// On how many kept connections it met nobody any more.
+    pub again: u8,
 }
 
 /// How it ended.

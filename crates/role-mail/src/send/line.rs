@@ -28,6 +28,9 @@ const MESSAGES_MAX: u32 = 100;
 /// Octets of a text read at a time.
 const PIECE: usize = 128 << 10;
 
+/// Kept connections that one message may find closed before that counts.
+const AGAIN_MAX: u8 = 64;
+
 /// What the loop hears.
 pub enum News {
     Landed(Box<Landed>),
@@ -438,12 +441,13 @@ impl Talk<'_> {
         self.body = None;
         let Some(mut job) = self.job.take() else { return };
         // A connection that was kept open may have been closed by the other side meanwhile: that
-        // says nothing about the message, if no text was sent.
+        // says nothing about the message, if no text was sent. Where a host has gone, all that were kept are
+        // closed, and each is met once.
         let stale = self.sent > 1
-            && !job.again
+            && job.again < AGAIN_MAX
             && fates.iter().all(|f| matches!(f, Fate::Broken { stage, .. } if *stage < Stage::Dot));
         if stale {
-            job.again = true;
+            job.again += 1;
             return self.queue.put_first(job);
         }
         let host = Some(self.host.to_owned());

@@ -485,14 +485,8 @@ impl Yard {
         }
         let recipients = slots.iter().map(|n| flight.slots[*n].rcpt.recipient()).collect();
         let envelope = srs::on_the_wire(&self.site, &flight.entry, flight.entry.envelope(recipients));
-        let job = Job {
-            entry: id,
-            attempt,
-            body: flight.entry.body,
-            slots: slots.to_vec(),
-            envelope,
-            again: false,
-        };
+        let job =
+            Job { entry: id, attempt, body: flight.entry.body, slots: slots.to_vec(), envelope, again: 0 };
         self.trips.insert(attempt, trip);
         let wish = Wish::of(&flight.entry.options);
         let hosts = if out.relay.is_some() { String::new() } else { place.key() };
